@@ -1,0 +1,1 @@
+"""Loaders of the data sets, the downloader and the synthetic stand-ins."""
