@@ -1,0 +1,348 @@
+"""The layers of a feed-forward network, each a pair of pure functions.
+
+    NAME_forward(inputs...)     -> (out, cache)
+    NAME_backward(dout, cache)  -> the gradients of the inputs, in their order
+
+L is the scalar loss at the end of the network and `dout` is dL/dout. The cache
+holds what the backward pass needs and nothing else. Losses return (loss, dx).
+
+Letters, used in every docstring:
+
+    N  samples in the batch         D  features of one sample
+    C  channels, or classes         M  features after a fully connected layer
+    H  height, W  width             F  filters of a convolution
+    HH, WW  height and width of one filter
+    OH, OW  height and width of the output
+
+What holds for all of them:
+
+* No argument and no cache is ever changed, and nothing is random.
+* float16, float32 and float64 stay what they are; integers and lists are taken
+  as float64. Arrays may have any strides, be read-only or memory-mapped.
+* NaN propagates; it is never masked.
+* A wrong rank, size, dtype or label raises ValueError, which names the function
+  and the argument, what was expected and what came.
+
+The derivations of all gradients are in docs/derivations.md.
+"""
+import numpy as np
+
+
+# ---------------------------------------------------------------- arguments
+
+def as_float_array(function, name, value, ndim=None):
+    """`value` as a floating-point array, not copied if it is one already.
+
+    Integers and booleans become float64. Raises ValueError, in the name of
+    `function` and its argument `name`, for anything else that is not real
+    numbers, for a rank other than `ndim` and for an array without elements.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{function}: {name} is a masked array, whose mask would be ignored: "
+                         "fill it first")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{function}: {name} is not an array of numbers: {error}") from None
+    if array.dtype.kind in "biu":
+        array = array.astype(np.float64)
+    if array.dtype.kind != "f":
+        raise ValueError(f"{function}: {name} expects real numbers, got dtype {array.dtype}")
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{function}: {name} expects {ndim} axes, got shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{function}: {name} is empty: its shape is {array.shape}")
+    return array
+
+
+def as_upstream_gradient(function, dout, shape):
+    """`dout` as a floating-point array of just this shape, or ValueError."""
+    dout = as_float_array(function, "dout", dout)
+    if dout.shape != shape:
+        raise ValueError(f"{function}: dout expects the shape of the output, {shape}, "
+                         f"got {dout.shape}")
+    return dout
+
+
+def as_indices(function, name, value, shape, upper):
+    """`value` as an integer array of this shape with 0 <= value < upper, or ValueError.
+
+    NumPy alone would take -1 for the last entry without a word.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{function}: {name} is a masked array, whose mask would be ignored: "
+                         "fill it first")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{function}: {name} is not an array of integers: {error}") from None
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{function}: {name} expects integers, got dtype {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{function}: {name} expects shape {shape}, got {array.shape}")
+    outside = (array < 0) | (array >= upper)
+    if outside.any():
+        place = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise ValueError(f"{function}: {name} expects 0 to {upper - 1}, "
+                         f"got {array[place]} at index {place if len(place) > 1 else place[0]}")
+    return array
+
+
+# ---------------------------------------------------------------- fully connected
+
+def fc_forward(x, w, b):
+    """Fully connected layer: out = x·w + b.
+
+    Inputs:
+        x: (N, d_1, ..., d_k), each sample is flattened to D = d_1 ⋯ d_k numbers
+        w: (D, M)
+        b: (M,)
+    Returns (out, cache): out is (N, M); cache is (x, w).
+    Raises ValueError where the sizes do not fit.
+    Source: EECS 545 homework 4, question 1 (a).
+    """
+    x = as_float_array("fc_forward", "x", x)
+    w = as_float_array("fc_forward", "w", w, ndim=2)
+    b = as_float_array("fc_forward", "b", b, ndim=1)
+    if x.ndim < 2:
+        raise ValueError(f"fc_forward: x expects 2 or more axes, (N, features...), "
+                         f"got shape {x.shape}")
+    rows = x.reshape(len(x), -1)
+    if w.shape[0] != rows.shape[1]:
+        raise ValueError(f"fc_forward: w expects {rows.shape[1]} rows, one for each feature "
+                         f"of x with shape {x.shape}, got shape {w.shape}")
+    if b.shape[0] != w.shape[1]:
+        raise ValueError(f"fc_forward: b expects shape ({w.shape[1]},) to go with w of shape "
+                         f"{w.shape}, got {b.shape}")
+    out = rows @ w
+    out += b
+    return out, (x, w)
+
+
+def fc_backward(dout, cache, *, needs_dx=True):
+    """Gradients of the fully connected layer.
+
+    Inputs:
+        dout: (N, M)
+        cache: (x, w) of fc_forward
+        needs_dx: False skips dx, which the first layer of a network has no use
+            for; None is returned in its place
+    Returns (dx, dw, db) with the shapes of x, w and b.
+    Derived in docs/derivations.md, "Fully connected layer".
+    """
+    x, w = cache
+    dout = as_upstream_gradient("fc_backward", dout, (len(x), w.shape[1]))
+    rows = x.reshape(len(x), -1)
+    # out_nm = Σ_d x_nd·w_dm + b_m  ⇒  dx_nd = Σ_m dout_nm·w_dm, that is dx = dout·wᵀ
+    dx = (dout @ w.T).reshape(x.shape) if needs_dx else None
+    # dw_dm = Σ_n x_nd·dout_nm, that is dw = xᵀ·dout
+    dw = rows.T @ dout
+    # b_m is added to every sample  ⇒  db_m = Σ_n dout_nm
+    db = dout.sum(axis=0)
+    return dx, dw, db
+
+
+# ---------------------------------------------------------------- ReLU
+
+def relu_forward(x):
+    """Rectified linear unit: out = max(x, 0), elementwise; any shape.
+
+    Returns (out, cache): out has the shape of x; cache is x.
+    Source: EECS 545 homework 4, question 1 (b).
+    """
+    x = as_float_array("relu_forward", "x", x)
+    return np.maximum(x, 0), x
+
+
+def relu_backward(dout, cache):
+    """Gradient of the rectified linear unit.
+
+    Inputs: dout with the shape of x; cache from relu_forward.
+    Returns dx. The slope at x = 0 is taken as 0, as in PyTorch.
+    Derived in docs/derivations.md, "ReLU".
+    """
+    x = cache
+    dout = as_upstream_gradient("relu_backward", dout, x.shape)
+    # out = x where x > 0, else 0  ⇒  dx = dout ⊙ [x > 0]. Asking for x <= 0
+    # lets dout through where x is NaN, and a product would make 0·∞ a NaN.
+    return np.where(x <= 0, 0, dout)
+
+
+# ---------------------------------------------------------------- convolution
+
+def conv_forward(x, w):
+    """Convolution layer: every filter slides over every image (valid, stride 1).
+
+        out[n, f] = Σ_c  x[n, c] filtered with w[f, c]
+
+    where "filtered" means that the kernel is not flipped (cross-correlation)
+    and stays inside the image: OH = H - HH + 1, OW = W - WW + 1. No bias.
+
+    Inputs:
+        x: (N, C, H, W)
+        w: (F, C, HH, WW)
+    Returns (out, cache): out is (N, F, OH, OW); cache is (x, w).
+    Raises ValueError where the channels differ or the filter exceeds the image.
+    Source: EECS 545 homework 4, question 1 (c).
+    """
+    x = as_float_array("conv_forward", "x", x, ndim=4)
+    w = as_float_array("conv_forward", "w", w, ndim=4)
+    if w.shape[1] != x.shape[1]:
+        raise ValueError(f"conv_forward: w expects {x.shape[1]} channels (axis 1) as x has, "
+                         f"got {w.shape[1]}")
+    if w.shape[2] > x.shape[2] or w.shape[3] > x.shape[3]:
+        raise ValueError(f"conv_forward: w expects filters no larger than the images of "
+                         f"{x.shape[2]}x{x.shape[3]}, got {w.shape[2]}x{w.shape[3]}")
+    N, C, H, W = x.shape
+    F, _, HH, WW = w.shape
+    out = w.reshape(F, -1) @ _image_to_columns(x, HH, WW)
+    return out.reshape(N, F, H - HH + 1, W - WW + 1), (x, w)
+
+
+def conv_backward(dout, cache, *, needs_dx=True):
+    """Gradients of the convolution layer.
+
+    Inputs:
+        dout: (N, F, OH, OW)
+        cache: (x, w) of conv_forward
+        needs_dx: False skips dx, which the first layer of a network has no use
+            for; None is returned in its place
+    Returns (dx, dw) with the shapes of x and w.
+    Source: EECS 545 homework 4, questions 1 (c) and 6.
+    Derived in docs/derivations.md, "Convolution".
+    """
+    x, w = cache
+    N, C, H, W = x.shape
+    F, _, HH, WW = w.shape
+    OH, OW = H - HH + 1, W - WW + 1
+    dout = as_upstream_gradient("conv_backward", dout, (N, F, OH, OW))
+    dout_rows = dout.reshape(N, F, OH * OW)
+    # dw[f, c] = Σ_n x[n, c] filtered with dout[n, f]
+    columns = _image_to_columns(x, HH, WW)
+    dw = (dout_rows @ columns.transpose(0, 2, 1)).sum(axis=0).reshape(w.shape)
+    if not needs_dx:
+        return None, dw
+    # dx[n, c] = Σ_f dout[n, f] fully convolved with w[f, c]: each output pixel
+    # hands w·dout back to the window it was computed from.
+    dcolumns = (w.reshape(F, -1).T @ dout_rows).reshape(N, C, HH, WW, OH, OW)
+    dx = np.zeros(x.shape, dtype=dcolumns.dtype)
+    for i in range(HH):
+        for j in range(WW):
+            dx[:, :, i:i + OH, j:j + OW] += dcolumns[:, :, i, j]
+    return dx, dw
+
+
+def _image_to_columns(x, HH, WW):
+    """The windows of (N, C, H, W) images as the columns of N matrices.
+
+    Returns (N, C·HH·WW, OH·OW): column (i, j) is the flattened window at (i, j).
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(x, (HH, WW), axis=(2, 3))
+    N, C, OH, OW = windows.shape[:4]
+    return windows.transpose(0, 1, 4, 5, 2, 3).reshape(N, C * HH * WW, OH * OW)
+
+
+# ---------------------------------------------------------------- max pooling
+
+def max_pool_forward(x, pool_param):
+    """Max pooling: the largest value of each window of each channel.
+
+    Inputs:
+        x: (N, C, H, W)
+        pool_param: dict with the positive integers 'pool_height', 'pool_width'
+            and 'stride'. Windows may overlap (stride below the size) or leave
+            gaps (stride above it).
+    Returns (out, cache): out is (N, C, OH, OW) with OH = 1 + (H - pool_height) // stride
+    and OW = 1 + (W - pool_width) // stride; rows and columns that no whole window
+    reaches are dropped, as in PyTorch. cache is (x, out, pool_param).
+    Raises ValueError for unknown, missing or impossible entries of pool_param.
+    """
+    x = as_float_array("max_pool_forward", "x", x, ndim=4)
+    pool_height, pool_width, stride = _pool_sizes(pool_param, x.shape[2:])
+    views = _pool_views(x, pool_height, pool_width, stride)
+    out = next(views).copy()
+    for view in views:
+        np.maximum(out, view, out=out)
+    return out, (x, out, dict(pool_param))
+
+
+def max_pool_backward(dout, cache):
+    """Gradient of max pooling: each window's dout goes to its maximum.
+
+    Inputs: dout (N, C, OH, OW); cache from max_pool_forward.
+    Returns dx (N, C, H, W). A tie sends all of its gradient to the first maximum
+    in row-major order, as in PyTorch; overlapping windows add up.
+    Derived in docs/derivations.md, "Max pooling".
+    """
+    x, out, pool_param = cache
+    dout = as_upstream_gradient("max_pool_backward", dout, out.shape)
+    pool_height, pool_width, stride = _pool_sizes(pool_param, x.shape[2:])
+    dx = np.zeros(x.shape, dtype=dout.dtype)
+    unpaid = np.ones(out.shape, dtype=bool)
+    views = _pool_views(x, pool_height, pool_width, stride)
+    dx_views = _pool_views(dx, pool_height, pool_width, stride)
+    for view, dx_view in zip(views, dx_views):
+        # A NaN equals nothing, itself included, and wins its window.
+        winner = unpaid & ((view == out) | (view != view))
+        # out = x at the winner  ⇒  dx = dout there, and 0 elsewhere
+        dx_view += np.where(winner, dout, 0)
+        unpaid &= ~winner
+    return dx
+
+
+def _pool_sizes(pool_param, image_size):
+    """(pool_height, pool_width, stride), checked against (H, W)."""
+    names = ("pool_height", "pool_width", "stride")
+    if not isinstance(pool_param, dict) or set(pool_param) != set(names):
+        raise ValueError(f"max_pool_forward: pool_param expects a dict with the keys "
+                         f"{', '.join(names)}, got {pool_param!r}")
+    for name in names:
+        value = pool_param[name]
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"max_pool_forward: pool_param[{name!r}] expects a positive "
+                             f"integer, got {value!r}")
+    pool_height, pool_width, stride = (int(pool_param[name]) for name in names)
+    if pool_height > image_size[0] or pool_width > image_size[1]:
+        raise ValueError(f"max_pool_forward: pool_param expects a window no larger than the "
+                         f"images of {image_size[0]}x{image_size[1]}, "
+                         f"got {pool_height}x{pool_width}")
+    return pool_height, pool_width, stride
+
+
+def _pool_views(x, pool_height, pool_width, stride):
+    """For each place in the window, row by row, a view of x: that place in all windows."""
+    height, width = x.shape[2:]
+    for i in range(pool_height):
+        for j in range(pool_width):
+            yield x[:, :, i:height - pool_height + i + 1:stride,
+                    j:width - pool_width + j + 1:stride]
+
+
+# ---------------------------------------------------------------- loss
+
+def softmax_loss(x, y):
+    """Softmax and cross-entropy, averaged over the batch.
+
+        loss = -1/N Σ_n log p[n, y_n],   p[n] = softmax(x[n])
+
+    Inputs:
+        x: (N, C) scores
+        y: (N,) integer labels, 0 <= y < C
+    Returns (loss, dx): loss is a scalar of x's dtype, dx is (N, C).
+    Raises ValueError for labels that are not integers or out of range.
+    Derived in docs/derivations.md, "Softmax and cross-entropy".
+    """
+    x = as_float_array("softmax_loss", "x", x, ndim=2)
+    N, C = x.shape
+    y = as_indices("softmax_loss", "y", y, (N,), C)
+    rows = np.arange(N)
+    # log p = x - log Σ_c exp x_c. Taking the row's maximum m off first changes
+    # nothing, since log Σ exp(x_c) = m + log Σ exp(x_c - m), and overflows never.
+    log_p = x - x.max(axis=1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+    loss = -log_p[rows, y].mean()
+    # dL/dx_nc = (p_nc - [c = y_n]) / N
+    dx = np.exp(log_p)
+    dx[rows, y] -= 1
+    dx /= N
+    return loss, dx

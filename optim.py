@@ -1,0 +1,154 @@
+"""Update rules of gradient descent, in rising complexity.
+
+    rule(w, dw, config) -> (next_w, config)
+
+`w` and `dw` are arrays of one shape. Every hyperparameter and every piece of
+state is in the dict `config`, so that saving it saves the rule; what it lacks
+gets its default. Rules are pure: neither w, dw nor config is changed, and the
+config returned is a new one, to be handed to the next call.
+
+All rules keep the dtype of w. Each gives PyTorch's trajectory as long as the
+step size is constant; sgd_momentum says where they part after that, and why.
+"""
+import math
+
+import numpy as np
+
+
+def sgd(w, dw, config=None):
+    """Gradient descent: w ← w - learning_rate · dw.
+
+    config: learning_rate (0.01).
+    Raises ValueError for unknown entries, impossible values and shapes that differ.
+    """
+    config = _completed("sgd", w, dw, config, learning_rate=1e-2)
+    return w - config["learning_rate"] * dw, config
+
+
+def sgd_momentum(w, dw, config=None):
+    """Gradient descent with momentum: a ball that rolls downhill and keeps its speed.
+
+        velocity ← momentum · velocity - learning_rate · dw
+        w ← w + velocity                                     or, with nesterov,
+        w ← w + momentum · velocity - learning_rate · dw
+
+    config: learning_rate (0.01), momentum (0.9), nesterov (False);
+    state: velocity, in units of w.
+
+    PyTorch keeps velocity / -learning_rate instead. That is the same until the
+    learning rate changes: then PyTorch rescales the speed gathered so far at
+    once, while here only new gradients feel the change, as in CS231n and in
+    Sutskever et al., "On the importance of initialization and momentum", 2013.
+    Raises ValueError for unknown entries, impossible values and shapes that differ.
+    """
+    config = _completed("sgd_momentum", w, dw, config, state=("velocity",),
+                        learning_rate=1e-2, momentum=0.9, nesterov=False)
+    step = config["learning_rate"] * dw
+    config["velocity"] = velocity = config["momentum"] * config["velocity"] - step
+    if config["nesterov"]:
+        return w + (config["momentum"] * velocity - step), config
+    return w + velocity, config
+
+
+def rmsprop(w, dw, config=None):
+    """RMSProp: each weight's step is divided by the recent size of its gradient.
+
+        cache ← decay_rate · cache + (1 - decay_rate) · dw²
+        w ← w - learning_rate · dw / (√cache + epsilon)
+
+    config: learning_rate (0.01), decay_rate (0.99), epsilon (1e-8); state: cache.
+    Raises ValueError for unknown entries, impossible values and shapes that differ.
+    Source: Hinton, "Neural networks for machine learning", lecture 6e, 2012.
+    """
+    config = _completed("rmsprop", w, dw, config, state=("cache",),
+                        learning_rate=1e-2, decay_rate=0.99, epsilon=1e-8)
+    decay_rate = config["decay_rate"]
+    config["cache"] = cache = decay_rate * config["cache"] + (1 - decay_rate) * (dw * dw)
+    return w - config["learning_rate"] * dw / (np.sqrt(cache) + config["epsilon"]), config
+
+
+def adam(w, dw, config=None):
+    """Adam: momentum and RMSProp together, corrected for their start at zero.
+
+        t ← t + 1
+        m ← beta1 · m + (1 - beta1) · dw
+        v ← beta2 · v + (1 - beta2) · dw²
+        w ← (1 - learning_rate · weight_decay) · w
+            - learning_rate · m̂ / (√v̂ + epsilon),   m̂ = m / (1 - beta1ᵗ),  v̂ = v / (1 - beta2ᵗ)
+
+    config: learning_rate (0.001), beta1 (0.9), beta2 (0.999), epsilon (1e-8),
+    weight_decay (0, decoupled from the gradient); state: m, v, t.
+    Raises ValueError for unknown entries, impossible values and shapes that differ.
+    Source: Kingma and Ba, "Adam", 2015, algorithm 1; Loshchilov and Hutter,
+    "Decoupled weight decay regularization", 2019.
+    """
+    config = _completed("adam", w, dw, config, state=("m", "v"),
+                        learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8,
+                        weight_decay=0.0, t=0)
+    learning_rate, beta1, beta2 = config["learning_rate"], config["beta1"], config["beta2"]
+    config["t"] = t = config["t"] + 1
+    config["m"] = m = beta1 * config["m"] + (1 - beta1) * dw
+    config["v"] = v = beta2 * config["v"] + (1 - beta2) * (dw * dw)
+    # The two corrections are scalars: apply them to scalars, not to arrays.
+    step_size = learning_rate / (1 - beta1 ** t)
+    root = np.sqrt(v)
+    root /= math.sqrt(1 - beta2 ** t)
+    root += config["epsilon"]
+    next_w = w - step_size * m / root
+    if config["weight_decay"]:
+        next_w -= learning_rate * config["weight_decay"] * w
+    return next_w, config
+
+
+# What each number may be: (smallest, smallest allowed itself?, upper limit, never reached).
+_LIMITS = {
+    "learning_rate": (0, False, math.inf), "epsilon": (0, True, math.inf),
+    "weight_decay": (0, True, math.inf), "momentum": (0, True, 1),
+    "decay_rate": (0, True, 1), "beta1": (0, True, 1), "beta2": (0, True, 1),
+    "t": (0, True, math.inf),
+}
+
+
+def _completed(rule, w, dw, config, state=(), **defaults):
+    """A checked copy of config in which nothing is missing.
+
+    Numbers become Python's own, because a NumPy float64 scalar would turn
+    float32 weights into float64. State that is missing starts at zero.
+    """
+    if w.shape != dw.shape:
+        raise ValueError(f"{rule}: dw expects the shape of w, {w.shape}, got {dw.shape}")
+    config = {} if config is None else config
+    unknown = set(config) - set(defaults) - set(state)
+    if unknown:
+        raise ValueError(f"{rule}: config knows {', '.join([*defaults, *state])}; "
+                         f"got {', '.join(map(repr, sorted(unknown)))}")
+    completed = {name: _checked_number(rule, name, config.get(name, default), default)
+                 for name, default in defaults.items()}
+    for name in state:
+        value = config.get(name)
+        if value is None:
+            value = np.zeros_like(w)
+        elif value.shape != w.shape:
+            raise ValueError(f"{rule}: config[{name!r}] expects the shape of w, {w.shape}, "
+                             f"got {value.shape}")
+        completed[name] = value
+    return completed
+
+
+def _checked_number(rule, name, value, default):
+    """`value` as the Python type of its default, or ValueError."""
+    kind = type(default)
+    if kind is bool:
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"{rule}: config[{name!r}] expects True or False, got {value!r}")
+        return bool(value)
+    try:
+        number = kind(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{rule}: config[{name!r}] expects a number, got {value!r}") from None
+    lower, lower_allowed, upper = _LIMITS[name]
+    if not (lower < number < upper or (lower_allowed and number == lower)) or number != value:
+        least = f"at least {lower}" if lower_allowed else f"above {lower}"
+        raise ValueError(f"{rule}: config[{name!r}] expects a number {least} and "
+                         f"below {upper}, got {value!r}")
+    return number

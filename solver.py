@@ -1,0 +1,500 @@
+"""One training loop for every model: batches, steps, metrics, checkpoints."""
+import hashlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import zipfile
+
+import numpy as np
+
+import optim
+
+
+def accuracy(model, X, y):
+    """The default metric: (samples whose largest score is at their label, samples)."""
+    scores = model.loss(X)
+    return int(np.sum(np.argmax(scores, axis=1) == y)), len(y)
+
+
+class DivergedError(ArithmeticError):
+    """The loss or the metric is no longer a finite number."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be written, is damaged, or belongs to another training."""
+
+
+class Solver:
+    """Trains a model by mini-batch gradient descent.
+
+    A model has `params` (name -> array), `loss(X) -> scores` and
+    `loss(X, y) -> (loss, grads)` with grads keyed like params. The Solver knows
+    nothing else of it, nor what the samples are:
+
+        solver = Solver(model, data, update_rule="adam", num_epochs=5)
+        solver.train()
+        model.loss(X_test)        # now with the best parameters
+
+    Args:
+        model: see above
+        data: dict with X_train, y_train, X_val, y_val; anything that has a length
+            and takes an array of indices will do
+        update_rule: name of a rule in optim.py, or such a function
+        optim_config: the rule's hyperparameters, for example {'learning_rate': 0.1}
+        lr_decay: the learning rate is multiplied by it after each epoch
+        batch_size: samples of a step; the last batch of an epoch may be smaller
+        num_epochs: each is one pass over the shuffled training samples
+        metric: metric(model, X, y) -> (total, count) of a batch of samples; the
+            larger total / count, the better. Accuracy by default.
+        extra_metrics: name -> function(model) -> number, evaluated after every epoch
+        num_train_samples: the training metric is taken over so many samples, the
+            same ones every time (all if fewer)
+        eval_batch_size: samples evaluated at once by check_accuracy
+        seed: of the shuffling; a Solver owns its random generator
+        checkpoint: path of the .npz that is written after each epoch, and when
+            training is interrupted
+        verbose: show progress on standard output
+        label: what the progress line calls this training
+
+    Attributes:
+        loss_history: a number for every step
+        train_acc_history, val_acc_history: the metric after every epoch
+        extra_history: name -> a number for every epoch
+        best_val_acc, best_params: the best validation metric so far and a copy of
+            the parameters that gave it (None before the first epoch ends)
+        epoch: epochs completed
+    """
+
+    def __init__(self, model, data, *, update_rule="sgd", optim_config=None, lr_decay=1.0,
+                 batch_size=100, num_epochs=10, metric=accuracy, extra_metrics=None,
+                 num_train_samples=1000, eval_batch_size=1000, seed=0, checkpoint=None,
+                 verbose=False, label=""):
+        self.model = model
+        self.X_train, self.y_train = _samples(data, "train")
+        self.X_val, self.y_val = _samples(data, "val")
+        self.update_rule = _rule(update_rule)
+        optim_config = dict(optim_config or {})
+        self.lr_decay = _positive("lr_decay", lr_decay)
+        self.batch_size = _positive_integer("batch_size", batch_size)
+        self.num_epochs = _positive_integer("num_epochs", num_epochs)
+        self.metric = metric
+        self.extra_metrics = dict(extra_metrics or {})
+        self.num_train_samples = _positive_integer("num_train_samples", num_train_samples)
+        self.eval_batch_size = _positive_integer("eval_batch_size", eval_batch_size)
+        self.seed = seed
+        self.checkpoint = None if checkpoint is None else os.fspath(checkpoint)
+        self.verbose = verbose
+        self.label = label
+
+        self.configs = {name: dict(optim_config) for name in model.params}
+        self.epoch = 0
+        self.loss_history = []
+        self.train_acc_history = []
+        self.val_acc_history = []
+        self.extra_history = {name: [] for name in self.extra_metrics}
+        self.best_val_acc = -np.inf
+        self.best_params = None
+        self._rng = np.random.default_rng(seed)
+        self._order = None           # the epoch's order of samples, while inside an epoch
+        self._batches_done = 0       # batches of this epoch that were stepped on
+        self._last_params = None     # the parameters to go on from, once the best are in the model
+        self._settings = {
+            "update_rule": self.update_rule.__name__, "optim_config": optim_config,
+            "lr_decay": lr_decay, "batch_size": batch_size, "seed": seed,
+            "num_train_samples": num_train_samples, "num_train": len(self.X_train),
+            "params": {name: [list(value.shape), str(value.dtype)]
+                       for name, value in model.params.items()},
+            "data": _fingerprint(self.y_train, self.y_val),
+        }
+
+    # ------------------------------------------------------------ training
+
+    @property
+    def batches_per_epoch(self):
+        return -(-len(self.X_train) // self.batch_size)
+
+    def train(self):
+        """Train until num_epochs are complete, then load the best parameters into the model.
+
+        Raises DivergedError when the loss or the metric stops being a number;
+        best_params then still holds the best so far. Ctrl-C ends the step under way,
+        writes the checkpoint and raises KeyboardInterrupt; a second one does not wait.
+        """
+        if self._last_params is not None:
+            self.model.params.update(self._last_params)
+        progress = Progress(self.num_epochs * self.batches_per_epoch,
+                            self.epoch * self.batches_per_epoch + self._batches_done,
+                            self.label) if self.verbose else None
+        with _DelayedInterrupt() as interrupt:
+            while self.epoch < self.num_epochs:
+                self._train_epoch(interrupt, progress)
+                self._end_epoch(progress)
+        self._last_params = dict(self.model.params)
+        self.model.params.update(_copies(self.best_params))
+
+    def _train_epoch(self, interrupt, progress):
+        """Step on the batches of this epoch that are still to do."""
+        if self._order is None:
+            self._epoch_rng_state = self._rng.bit_generator.state
+            self._order = self._rng.permutation(len(self.X_train))
+        while self._batches_done < self.batches_per_epoch:
+            start = self._batches_done * self.batch_size
+            self._step(self._order[start:start + self.batch_size])
+            self._batches_done += 1
+            if progress:
+                progress.step(f"epoch {self.epoch + 1}/{self.num_epochs}  "
+                              f"loss {self.loss_history[-1]:.4f}{self._accuracies()}")
+            if interrupt.requested:
+                if self.checkpoint:
+                    self.save_checkpoint()
+                if progress:
+                    progress.end()
+                raise KeyboardInterrupt
+
+    def _step(self, indices):
+        """One step of gradient descent on the samples at these indices."""
+        loss, grads = self.model.loss(self.X_train[indices], self.y_train[indices])
+        if not np.isfinite(loss):
+            step = len(self.loss_history) + 1
+            raise DivergedError(
+                f"the loss is {loss} at step {step} (epoch {self.epoch + 1}): try a learning rate "
+                f"ten times smaller than {self._learning_rate():g}, smaller initial weights, or "
+                "look for NaN and infinity in the data")
+        if grads.keys() != self.model.params.keys():
+            raise ValueError(f"Solver: model.loss expects gradients for "
+                             f"{', '.join(self.model.params)}, got {', '.join(grads)}")
+        for name, dw in grads.items():
+            self.model.params[name], self.configs[name] = self.update_rule(
+                self.model.params[name], dw, self.configs[name])
+        self.loss_history.append(float(loss))
+
+    def _end_epoch(self, progress):
+        """Decay the learning rate, measure, keep the best, write the checkpoint."""
+        for name, config in self.configs.items():
+            self.configs[name] = {**config, "learning_rate":
+                                  config["learning_rate"] * self.lr_decay}
+        self.epoch += 1
+        self._order, self._batches_done = None, 0
+        train_acc = self.check_accuracy(self.X_train, self.y_train, self.num_train_samples)
+        val_acc = self.check_accuracy(self.X_val, self.y_val)
+        if np.isnan(val_acc):
+            raise DivergedError(f"the validation metric is {val_acc} after epoch {self.epoch}: "
+                                "try a smaller learning rate, or look for NaN in the data")
+        self.train_acc_history.append(train_acc)
+        self.val_acc_history.append(val_acc)
+        if self.best_params is None or val_acc > self.best_val_acc:
+            self.best_val_acc = val_acc
+            self.best_params = _copies(self.model.params)
+        for name, function in self.extra_metrics.items():
+            self.extra_history[name].append(float(function(self.model)))
+        if self.checkpoint:
+            self.save_checkpoint()
+        if progress:
+            losses = self.loss_history[-self.batches_per_epoch:]
+            progress.line(f"epoch {self.epoch}/{self.num_epochs}  "
+                          f"loss {np.mean(losses):.4f}{self._accuracies()}")
+
+    def _learning_rate(self):
+        """The learning rate in force, as far as it is known before the first step."""
+        config = next(iter(self.configs.values()))
+        return config.get("learning_rate", float("nan"))
+
+    def _accuracies(self):
+        """The last metrics, for the progress line."""
+        if not self.val_acc_history:
+            return ""
+        return (f"  train {self.train_acc_history[-1]:.4f}"
+                f"  validation {self.val_acc_history[-1]:.4f}")
+
+    def check_accuracy(self, X, y, num_samples=None):
+        """The metric over (X, y), or over num_samples of them drawn with a fixed seed."""
+        indices = np.arange(len(X))
+        if num_samples is not None and num_samples < len(X):
+            indices = np.sort(np.random.default_rng(self.seed).choice(
+                len(X), num_samples, replace=False))
+        total, count = 0, 0
+        for start in range(0, len(indices), self.eval_batch_size):
+            batch = indices[start:start + self.eval_batch_size]
+            batch_total, batch_count = self.metric(self.model, X[batch], y[batch])
+            total += batch_total
+            count += batch_count
+        return float(total / count)
+
+    # ------------------------------------------------------------ checkpoints
+
+    def save_checkpoint(self):
+        """Write all that is needed to go on as if nothing had happened.
+
+        The .npz is written beside the old one and then takes its place, so that
+        there is a whole checkpoint at every moment.
+        """
+        arrays = {f"params/{name}": value for name, value in self.model.params.items()}
+        if self.best_params is not None:
+            arrays |= {f"best/{name}": value for name, value in self.best_params.items()}
+        numbers = {}
+        for name, config in self.configs.items():
+            numbers[name] = {key: value for key, value in config.items()
+                             if not isinstance(value, np.ndarray)}
+            arrays |= {f"config/{name}/{key}": value for key, value in config.items()
+                       if isinstance(value, np.ndarray)}
+        for name in ("loss_history", "train_acc_history", "val_acc_history"):
+            arrays[f"history/{name}"] = np.array(getattr(self, name), dtype=np.float64)
+        for name, values in self.extra_history.items():
+            arrays[f"extra/{name}"] = np.array(values, dtype=np.float64)
+        inside_epoch = self._order is not None
+        state = {
+            "settings": self._settings, "epoch": self.epoch, "configs": numbers,
+            "batches_done": self._batches_done, "inside_epoch": inside_epoch,
+            "rng": self._epoch_rng_state if inside_epoch else self._rng.bit_generator.state,
+            "best_val_acc": self.best_val_acc,
+        }
+        write_checkpoint(self.checkpoint, state, arrays)
+
+    def resume(self):
+        """Go on from the checkpoint, if there is one. Returns whether there was.
+
+        Raises CheckpointError when it is damaged or comes from another training.
+        """
+        if self.checkpoint is None:
+            raise ValueError("Solver: resume expects a checkpoint path, got None")
+        if not os.path.exists(self.checkpoint):
+            return False
+        state, arrays = read_checkpoint(self.checkpoint)
+        settings = json.loads(json.dumps(self._settings))
+        for key, value in settings.items():
+            if state["settings"].get(key) != value:
+                raise CheckpointError(
+                    f"{self.checkpoint} is the checkpoint of another training: its {key} is "
+                    f"{state['settings'].get(key)}, now {value}. Use the same settings, "
+                    "another --out folder, or start afresh without --resume")
+        part = {}
+        for key, value in arrays.items():
+            group, _, name = key.partition("/")
+            part.setdefault(group, {})[name] = value
+        self.model.params.update(part["params"])
+        self.best_params = part.get("best")
+        self.best_val_acc = state["best_val_acc"]
+        self.configs = state["configs"]
+        for key, value in part.get("config", {}).items():
+            name, _, entry = key.rpartition("/")
+            self.configs[name][entry] = value
+        for name, values in part["history"].items():
+            setattr(self, name, values.tolist())
+        self.extra_history = {name: part.get("extra", {}).get(name, np.zeros(0)).tolist()
+                              for name in self.extra_metrics}
+        self.epoch = state["epoch"]
+        self._batches_done = state["batches_done"]
+        self._rng.bit_generator.state = state["rng"]
+        self._order = None
+        self._last_params = None
+        return True
+
+
+# ---------------------------------------------------------------- checkpoint files
+
+CHECKPOINT_VERSION = 1
+
+
+def write_checkpoint(path, state, arrays):
+    """Write a JSON-able dict and named arrays to one .npz, whole or not at all.
+
+    The file carries a format version and the SHA-256 of its contents.
+    Raises CheckpointError when it cannot be written.
+    """
+    text = json.dumps({"version": CHECKPOINT_VERSION, **state})
+    members = {**arrays, "state": np.array(text), "sha256": np.array(_digest(text, arrays))}
+    try:
+        save_atomically(path, lambda file: np.savez(file, **members))
+    except OSError as error:
+        raise CheckpointError(f"cannot write the checkpoint {path}: {error.strerror or error}. "
+                              "The last one that was written is intact; free some space or "
+                              "choose another --out folder") from error
+
+
+def read_checkpoint(path):
+    """The (state, arrays) that write_checkpoint wrote, verified.
+
+    Raises CheckpointError for anything that is not a whole checkpoint of this version.
+    """
+    advice = "Delete it to start afresh"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        text, digest = str(arrays.pop("state")), str(arrays.pop("sha256"))
+        state = json.loads(text)
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: "
+                              f"{error.strerror or error}") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise CheckpointError(f"{path} is not a checkpoint, or is damaged ({error}). "
+                              f"{advice}") from error
+    if state.get("version") != CHECKPOINT_VERSION:
+        raise CheckpointError(f"{path} has checkpoint format {state.get('version')}, this "
+                              f"program reads {CHECKPOINT_VERSION}. {advice}")
+    if digest != _digest(text, arrays):
+        raise CheckpointError(f"{path} is damaged: its checksum does not match. {advice}")
+    return state, arrays
+
+
+def _digest(text, arrays):
+    """SHA-256 over the state and the name, type, shape and bytes of every array."""
+    sha256 = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        sha256.update(f"{name} {array.dtype.str} {arrays[name].shape}".encode())
+        sha256.update(array.data)
+    return sha256.hexdigest()
+
+
+def save_atomically(path, write):
+    """Call write(file) on a temporary file beside `path`, then put it in its place.
+
+    Whoever reads `path` sees the old file or the new one, never a part. What a
+    killed process leaves behind has a fixed name and is replaced by the next run.
+    """
+    path = os.fspath(path)
+    temporary = path + ".tmp"
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
+
+
+# ---------------------------------------------------------------- progress and interruption
+
+class Progress:
+    """Progress with the time left: one rewritten line on a terminal, else only whole lines.
+
+    Args: the number of steps of all, those done before, and a label that leads each line.
+    """
+
+    def __init__(self, total_steps, steps_done=0, label="", stream=None):
+        self.total_steps = total_steps
+        self.steps_done = self.steps_at_start = steps_done
+        self.label = label + "  " if label else ""
+        self.stream = sys.stdout if stream is None else stream
+        self.on_terminal = self.stream.isatty()
+        self.started = time.monotonic()
+        self.shown = -np.inf
+
+    def step(self, text):
+        """One step is done; shows at most ten of them a second."""
+        self.steps_done += 1
+        now = time.monotonic()
+        if self.on_terminal and now - self.shown >= 0.1:
+            self.shown = now
+            self._rewrite(f"{self.label}{text}  {self._time_left()}")
+
+    def line(self, text):
+        """A line that stays, after an epoch."""
+        text = f"{self.label}{text}  {self._time_left()}"
+        if self.on_terminal:
+            self._rewrite(text)
+            self.end()
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def end(self):
+        """Leave the rewritten line as it stands."""
+        if self.on_terminal:
+            print(file=self.stream, flush=True)
+
+    def _rewrite(self, text):
+        # \033[K clears what a longer line before has left.
+        print(f"\r{text}\033[K", end="", file=self.stream, flush=True)
+
+    def _time_left(self):
+        elapsed = time.monotonic() - self.started
+        steps_now = self.steps_done - self.steps_at_start
+        if self.steps_done >= self.total_steps or steps_now == 0:
+            return f"{elapsed:.1f} s"
+        seconds = elapsed / steps_now * (self.total_steps - self.steps_done)
+        return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
+
+
+class _DelayedInterrupt:
+    """Within this block, the first Ctrl-C only sets `requested`; the second acts as usual.
+
+    An exception in the middle of an update would leave half of the parameters stepped on.
+    Signals reach the main thread alone: elsewhere this does nothing.
+    """
+
+    def __init__(self):
+        self.requested = False
+
+    def __enter__(self):
+        self.installed = threading.current_thread() is threading.main_thread()
+        if self.installed:
+            self.previous = signal.signal(signal.SIGINT, self._request)
+        return self
+
+    def _request(self, *_):
+        self.requested = True
+        signal.signal(signal.SIGINT, self.previous)
+
+    def __exit__(self, *_):
+        if self.installed:
+            signal.signal(signal.SIGINT, self.previous)
+
+
+# ---------------------------------------------------------------- arguments
+
+def _samples(data, part):
+    """(X, y) of one part of the data, checked to go together."""
+    for name in (f"X_{part}", f"y_{part}"):
+        if name not in data:
+            raise ValueError(f"Solver: data expects X_train, y_train, X_val and y_val; "
+                             f"{name} is missing")
+    X, y = (np.asarray(value) if isinstance(value, (list, tuple)) else value
+            for value in (data[f"X_{part}"], data[f"y_{part}"]))
+    if len(X) != len(y):
+        raise ValueError(f"Solver: data expects as many y_{part} as X_{part}, {len(X)}, "
+                         f"got {len(y)}")
+    if len(X) == 0:
+        raise ValueError(f"Solver: data expects at least one sample in X_{part}, got none")
+    return X, y
+
+
+def _rule(update_rule):
+    """The update rule as a function."""
+    rules = ("sgd", "sgd_momentum", "rmsprop", "adam")
+    if callable(update_rule):
+        return update_rule
+    if update_rule not in rules:
+        raise ValueError(f"Solver: update_rule expects {', '.join(rules)} or a function, "
+                         f"got {update_rule!r}")
+    return getattr(optim, update_rule)
+
+
+def _positive(name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or \
+            not 0 < value < np.inf:
+        raise ValueError(f"Solver: {name} expects a positive number, got {value!r}")
+    return float(value)
+
+
+def _positive_integer(name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"Solver: {name} expects a positive integer, got {value!r}")
+    return int(value)
+
+
+def _copies(params):
+    return {name: value.copy() for name, value in params.items()}
+
+
+def _fingerprint(*labels):
+    """A short hash of the first 1,000 of each, to tell one data set from another."""
+    sha256 = hashlib.sha256()
+    for y in labels:
+        sha256.update(np.ascontiguousarray(y[np.arange(min(len(y), 1000))]).data)
+    return sha256.hexdigest()[:16]
