@@ -66,6 +66,7 @@ class Solver:
         best_val_acc, best_params: the best validation metric so far and a copy of
             the parameters that gave it (None before the first epoch ends)
         epoch: epochs completed
+        seconds: spent on steps, over all resumed runs
     """
 
     def __init__(self, model, data, *, update_rule="sgd", optim_config=None, lr_decay=1.0,
@@ -91,6 +92,7 @@ class Solver:
 
         self.configs = {name: dict(optim_config) for name in model.params}
         self.epoch = 0
+        self.seconds = 0.0
         self.loss_history = []
         self.train_acc_history = []
         self.val_acc_history = []
@@ -156,6 +158,7 @@ class Solver:
 
     def _step(self, indices):
         """One step of gradient descent on the samples at these indices."""
+        started = time.perf_counter()
         loss, grads = self.model.loss(self.X_train[indices], self.y_train[indices])
         if not np.isfinite(loss):
             step = len(self.loss_history) + 1
@@ -170,12 +173,13 @@ class Solver:
             self.model.params[name], self.configs[name] = self.update_rule(
                 self.model.params[name], dw, self.configs[name])
         self.loss_history.append(float(loss))
+        self.seconds += time.perf_counter() - started
 
     def _end_epoch(self, progress):
         """Decay the learning rate, measure, keep the best, write the checkpoint."""
-        for name, config in self.configs.items():
-            self.configs[name] = {**config, "learning_rate":
-                                  config["learning_rate"] * self.lr_decay}
+        for config in self.configs.values():
+            if "learning_rate" in config:
+                config["learning_rate"] *= self.lr_decay
         self.epoch += 1
         self._order, self._batches_done = None, 0
         train_acc = self.check_accuracy(self.X_train, self.y_train, self.num_train_samples)
@@ -249,7 +253,7 @@ class Solver:
             "settings": self._settings, "epoch": self.epoch, "configs": numbers,
             "batches_done": self._batches_done, "inside_epoch": inside_epoch,
             "rng": self._epoch_rng_state if inside_epoch else self._rng.bit_generator.state,
-            "best_val_acc": self.best_val_acc,
+            "best_val_acc": self.best_val_acc, "seconds": self.seconds,
         }
         write_checkpoint(self.checkpoint, state, arrays)
 
@@ -286,6 +290,7 @@ class Solver:
         self.extra_history = {name: part.get("extra", {}).get(name, np.zeros(0)).tolist()
                               for name in self.extra_metrics}
         self.epoch = state["epoch"]
+        self.seconds = state["seconds"]
         self._batches_done = state["batches_done"]
         self._rng.bit_generator.state = state["rng"]
         self._order = None

@@ -1,0 +1,296 @@
+"""What the experiment scripts share: flags, data, the results folder, pictures, errors."""
+import argparse
+import importlib.util
+import json
+import os
+import shlex
+import sys
+
+import numpy as np
+
+from data.download import DataError, DownloadError
+from solver import CheckpointError, DivergedError, save_atomically
+
+COLOURS = {"train": "tab:blue", "validation": "tab:orange", "right": "tab:green",
+           "wrong": "tab:red", "other": "0.75"}
+
+
+class UserError(ValueError):
+    """Something that the person at the shell can mend; the message says how."""
+
+
+# ---------------------------------------------------------------- running a script
+
+def argument_parser(description, *, script, epochs, data_dir_help):
+    """A parser with the flags that all scripts have."""
+    parser = argparse.ArgumentParser(
+        prog=f"{script}.py", description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--data", choices=("auto", "real", "synthetic"), default="auto",
+                        help="auto takes the real data if they are there or can be downloaded, "
+                             "else draws synthetic ones and says so")
+    parser.add_argument("--data-dir", metavar="DIR", help=data_dir_help)
+    parser.add_argument("--out", metavar="DIR", default=os.path.join("results", script),
+                        help="folder for metrics.json, pictures and checkpoints")
+    parser.add_argument("--epochs", type=positive_integer, metavar="N", default=epochs,
+                        help="passes over the training data")
+    parser.add_argument("--seed", type=natural_number, metavar="N", default=0,
+                        help="of all random numbers: the same seed gives the same results")
+    parser.add_argument("--resume", action="store_true",
+                        help="go on from the last checkpoint in --out")
+    parser.add_argument("--quick", action="store_true",
+                        help="a small run that takes seconds, for trying out")
+    return parser
+
+
+def parse(parser, argv, quick):
+    """The arguments; with --quick, the dict `quick` replaces the defaults of its flags."""
+    args = parser.parse_args(argv)
+    if args.quick:
+        parser.set_defaults(**quick)
+        args = parser.parse_args(argv)
+    if args.data == "synthetic" and args.data_dir:
+        parser.error("--data-dir is for real data: leave it out, or leave out --data synthetic")
+    return args
+
+
+def positive_integer(text):
+    """For argparse: an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expects an integer of at least 1, got {text}")
+    return value
+
+
+def natural_number(text):
+    """For argparse: an integer of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expects an integer of at least 0, got {text}")
+    return value
+
+
+def positive_number(text):
+    """For argparse: a finite number above 0."""
+    value = float(text)
+    if not 0 < value < np.inf:
+        raise argparse.ArgumentTypeError(f"expects a number above 0, got {text}")
+    return value
+
+
+def nonnegative_number(text):
+    """For argparse: a finite number of at least 0."""
+    value = float(text)
+    if not 0 <= value < np.inf:
+        raise argparse.ArgumentTypeError(f"expects a number of at least 0, got {text}")
+    return value
+
+
+def run(main):
+    """Call main() and turn what a person can mend into one line and exit code 2."""
+    try:
+        if importlib.util.find_spec("matplotlib") is None:
+            raise UserError("matplotlib is missing: python -m pip install matplotlib")
+        main()
+    except KeyboardInterrupt:
+        arguments = [argument for argument in sys.argv if argument != "--resume"]
+        print(f"\nStopped. Go on with: {shlex.join(['python', *arguments, '--resume'])}",
+              file=sys.stderr)
+        sys.exit(130)
+    except (UserError, DataError, DownloadError, CheckpointError, DivergedError) as error:
+        sys.exit(_one_line(error))
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        sys.exit(_one_line(f"{place}{error.strerror or error}"))
+
+
+def _one_line(error):
+    """Print the error and return the exit code."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+# ---------------------------------------------------------------- the results folder
+
+def open_results(args):
+    """Make the results folder ready and return the folder of its checkpoints.
+
+    A run that starts afresh removes what an older run left of metrics and
+    checkpoints, so that they are never taken for its own.
+    """
+    checkpoints = os.path.join(args.out, "checkpoints")
+    os.makedirs(checkpoints, exist_ok=True)
+    old = [os.path.join(checkpoints, name) for name in os.listdir(checkpoints)
+           if name.endswith((".npz", ".tmp"))]
+    metrics = os.path.join(args.out, "metrics.json")
+    if args.resume:
+        if not old and not os.path.exists(metrics):
+            print(f"No checkpoint in {args.out}: starting afresh.", flush=True)
+    else:
+        for path in [*old, metrics]:
+            if os.path.exists(path):
+                os.remove(path)
+    return checkpoints
+
+
+def config_of(args):
+    """The arguments that decide the result, as they are kept in metrics.json."""
+    return {name: value for name, value in vars(args).items()
+            if name not in ("out", "resume", "data_dir", "seed")}
+
+
+def finished_metrics(args):
+    """The metrics of the finished run in --out that --resume asks for, or None."""
+    path = os.path.join(args.out, "metrics.json")
+    if not args.resume or not os.path.exists(path):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            metrics = json.load(file)
+        same = metrics["config"] == config_of(args) and metrics["seed"] == args.seed
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a run's metrics ({error}): delete it") from None
+    return metrics if same else None
+
+
+def save_metrics(args, metrics):
+    """Write metrics.json, whole or not at all."""
+    text = json.dumps(metrics, indent=2) + "\n"
+    save_atomically(os.path.join(args.out, "metrics.json"),
+                    lambda file: file.write(text.encode()))
+
+
+# ---------------------------------------------------------------- digits
+
+def load_digits(args, num_train, num_val, num_test):
+    """MNIST, or drawn digits in its place, as --data, --data-dir and --seed ask.
+
+    Returns (data, kind): data has X_train (num_train, 1, 28, 28) float32 in [0, 1],
+    y_train (num_train,) and so on for val and test; kind is 'real' or 'synthetic'.
+    """
+    from data.mnist import load_mnist
+    from data.synthetic import load_synthetic_digits
+    if args.data != "synthetic":
+        try:
+            data = load_mnist(args.data_dir, progress=True)
+        except DownloadError as error:
+            if args.data == "real" or args.data_dir:
+                raise
+            reason = " ".join(str(error).split())
+        else:
+            sizes = {"train": num_train, "val": num_val, "test": num_test}
+            return {name: value[:sizes[name[2:]]] for name, value in data.items()}, "real"
+        print(f"MNIST cannot be had: {reason}", flush=True)
+    print("*** SYNTHETIC DATA: digits drawn by data/synthetic.py, not MNIST. ***\n"
+          "*** All figures and pictures of this run are about drawn digits. ***", flush=True)
+    return load_synthetic_digits(args.seed, num_train, num_val, num_test), "synthetic"
+
+
+def digits_name(kind):
+    """What pictures and tables call the data."""
+    return {"real": "MNIST", "synthetic": "synthetic digits"}[kind]
+
+
+def softmax(scores):
+    """Probabilities of (N, C) scores, row by row."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def scores_of(model, X, batch_size=1000):
+    """model.loss(X) a batch at a time."""
+    return np.concatenate([model.loss(X[start:start + batch_size])
+                           for start in range(0, len(X), batch_size)])
+
+
+# ---------------------------------------------------------------- pictures
+
+def new_figure(width, height, title=None):
+    """An empty matplotlib figure (inches) that needs no display."""
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=120)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def save_figure(args, name, figure):
+    """Write a picture into the results folder, whole or not at all."""
+    save_atomically(os.path.join(args.out, name),
+                    lambda file: figure.savefig(file, format="png"))
+
+
+def learning_curves(history, title, metric="accuracy"):
+    """Loss of every step, and the training and validation metric after every epoch.
+
+    `history` has loss (a number per step), train_accuracy and val_accuracy (per epoch).
+    """
+    figure = new_figure(10, 4, title)
+    left, right = figure.subplots(1, 2)
+    epochs = np.arange(1, len(history["val_accuracy"]) + 1)
+    losses = np.array(history["loss"])
+    position = np.arange(1, len(losses) + 1) * len(epochs) / len(losses)
+    left.plot(position, losses, color=COLOURS["other"], linewidth=0.5, label="each step")
+    window = max(1, len(losses) // (4 * len(epochs)))
+    smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+    left.plot(position[window - 1:], smooth, color=COLOURS["train"],
+              label=f"mean of {window} steps" if window > 1 else None)
+    left.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    left.legend()
+    right.plot(epochs, history["train_accuracy"], ".-", color=COLOURS["train"],
+               label="training (sample)")
+    right.plot(epochs, history["val_accuracy"], ".-", color=COLOURS["validation"],
+               label="validation")
+    right.set(xlabel="epoch", ylabel=metric)
+    right.xaxis.get_major_locator().set_params(integer=True)
+    right.legend()
+    return figure
+
+
+def confusion_matrix(y, predictions, num_classes, title):
+    """How often each class (rows) was taken for each class (columns)."""
+    counts = np.zeros((num_classes, num_classes), dtype=int)
+    np.add.at(counts, (y, predictions), 1)
+    wrong = counts * (1 - np.eye(num_classes, dtype=int))
+    figure = new_figure(6.5, 6, title)
+    axes = figure.subplots()
+    # The colour shows mistakes only: on the diagonal it would drown them.
+    axes.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, wrong.max()))
+    for row in range(num_classes):
+        for column in range(num_classes):
+            dark = wrong[row, column] > 0.6 * wrong.max() > 0
+            axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=8,
+                      color="white" if dark else "black",
+                      weight="bold" if row == column else "normal")
+    axes.set(xlabel="predicted", ylabel="true",
+             xticks=range(num_classes), yticks=range(num_classes))
+    return figure
+
+
+def mistakes(X, y, scores, title, rows=4, columns=6):
+    """The pictures that were most confidently misread, each with its probabilities."""
+    probabilities = softmax(scores)
+    predictions = scores.argmax(axis=1)
+    wrong = np.flatnonzero(predictions != y)
+    confidence = probabilities[wrong, predictions[wrong]]
+    shown = wrong[np.argsort(-confidence, kind="stable")][:rows * columns]
+    rows = max(1, -(-len(shown) // columns))
+    figure = new_figure(1.7 * columns, 2.5 * rows + 0.6, title)
+    grid = figure.subplots(2 * rows, columns, squeeze=False,
+                           gridspec_kw={"height_ratios": [3, 1.3] * rows})
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for place, sample in enumerate(shown):
+        row, column = divmod(place, columns)
+        picture, bars = grid[2 * row, column], grid[2 * row + 1, column]
+        picture.imshow(X[sample].reshape(28, 28), cmap="gray_r")
+        picture.set_title(f"true {y[sample]}, read {predictions[sample]}", fontsize=9)
+        classes = np.arange(probabilities.shape[1])
+        colours = [COLOURS["right"] if c == y[sample] else
+                   COLOURS["wrong"] if c == predictions[sample] else COLOURS["other"]
+                   for c in classes]
+        bars.bar(classes, probabilities[sample], color=colours)
+        bars.set_axis_on()
+        bars.set(ylim=(0, 1), yticks=[], xticks=classes)
+        bars.tick_params(labelsize=6, length=0, pad=1)
+    return figure

@@ -1,0 +1,397 @@
+"""The Solver: whole epochs, histories, the best parameters, checkpoints, interruptions."""
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from fc_net import TwoLayerNet
+from solver import (CheckpointError, DivergedError, Progress, Solver, read_checkpoint,
+                    save_atomically, write_checkpoint)
+
+
+def small_data(num_train=47, num_val=13, seed=0):
+    rng = np.random.default_rng(seed)
+    return {"X_train": rng.standard_normal((num_train, 6)).astype(np.float32),
+            "y_train": rng.integers(0, 3, num_train),
+            "X_val": rng.standard_normal((num_val, 6)).astype(np.float32),
+            "y_val": rng.integers(0, 3, num_val)}
+
+
+def small_solver(data=None, **options):
+    options = {"update_rule": "adam", "optim_config": {"learning_rate": 0.01}, "lr_decay": 0.9,
+               "batch_size": 10, "num_epochs": 3, "seed": 7, **options}
+    return Solver(TwoLayerNet(6, 5, 3, rng=1), data or small_data(), **options)
+
+
+class Recorder:
+    """A model that notes which samples it was trained on."""
+
+    def __init__(self):
+        self.params = {"w": np.zeros(2)}
+        self.seen = []
+
+    def loss(self, X, y=None):
+        if y is None:
+            return np.eye(3)[np.zeros(len(X), dtype=int)]
+        self.seen.append(list(X))
+        return 1.0, {"w": np.ones(2)}
+
+
+def assert_same_training(a, b):
+    """Parameters, best parameters, state and histories are equal to the last bit."""
+    for name in a.model.params:
+        np.testing.assert_array_equal(a.model.params[name], b.model.params[name])
+        np.testing.assert_array_equal(a.best_params[name], b.best_params[name])
+        assert a.configs[name].keys() == b.configs[name].keys()
+        for key, value in a.configs[name].items():
+            np.testing.assert_array_equal(value, b.configs[name][key])
+    assert a.loss_history == b.loss_history
+    assert a.train_acc_history == b.train_acc_history
+    assert a.val_acc_history == b.val_acc_history
+    assert a.best_val_acc == b.best_val_acc
+
+
+# ---------------------------------------------------------------- epochs and histories
+
+def test_an_epoch_shows_every_sample_once_in_another_order():
+    model = Recorder()
+    data = {"X_train": np.arange(23), "y_train": np.arange(23), "X_val": [0], "y_val": [0]}
+    solver = Solver(model, data, batch_size=5, num_epochs=2)
+    solver.train()
+    assert [len(batch) for batch in model.seen] == [5, 5, 5, 5, 3] * 2
+    first, second = sum(model.seen[:5], []), sum(model.seen[5:], [])
+    assert sorted(first) == sorted(second) == list(range(23))
+    assert first != second != list(range(23))
+
+
+def test_histories_have_one_entry_per_step_and_per_epoch():
+    solver = small_solver(extra_metrics={"norm": lambda model: np.linalg.norm(model.params["W1"])})
+    solver.train()
+    assert len(solver.loss_history) == 3 * 5
+    assert len(solver.train_acc_history) == len(solver.val_acc_history) == 3
+    assert len(solver.extra_history["norm"]) == 3
+    assert solver.best_val_acc == max(solver.val_acc_history)
+    assert solver.check_accuracy(solver.X_val, solver.y_val) == solver.best_val_acc
+
+
+def test_learning_rate_decays_after_each_epoch():
+    solver = small_solver(optim_config={"learning_rate": 0.08}, lr_decay=0.5, num_epochs=3)
+    solver.train()
+    assert all(config["learning_rate"] == 0.01 for config in solver.configs.values())
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    runs = [small_solver(seed=seed) for seed in (7, 7, 8)]
+    for solver in runs:
+        solver.train()
+    assert_same_training(runs[0], runs[1])
+    assert runs[0].loss_history != runs[2].loss_history
+
+
+def test_a_tiny_set_is_learned_by_heart():
+    solver = small_solver(small_data(num_train=20), batch_size=5, num_epochs=200, lr_decay=1.0,
+                          optim_config={"learning_rate": 0.03})
+    solver.train()
+    assert solver.train_acc_history[-1] == 1.0
+    assert solver.loss_history[-1] < 0.05
+
+
+def test_best_parameters_are_copies_of_the_best_epoch():
+    values = iter([0.2, 0.9, 0.5])
+    seen = []
+
+    def metric(model, X, y):
+        if len(X) == 13:                      # the validation set
+            seen.append(model.params["W1"].copy())
+            return next(values) * 13, 13
+        return 0, len(X)
+
+    solver = small_solver(metric=metric)
+    solver.train()
+    assert solver.best_val_acc == pytest.approx(0.9)
+    np.testing.assert_array_equal(solver.best_params["W1"], seen[1])
+    np.testing.assert_array_equal(solver.model.params["W1"], seen[1])
+    solver.model.params["W1"][:] = 0
+    np.testing.assert_array_equal(solver.best_params["W1"], seen[1])
+
+
+def test_a_metric_below_zero_still_finds_a_best():
+    solver = small_solver(metric=lambda model, X, y: (-100.0 * len(X), len(X)), num_epochs=1)
+    solver.train()
+    assert solver.best_val_acc == -100 and solver.best_params is not None
+
+
+def test_the_metric_weighs_batches_by_their_counts():
+    solver = small_solver(eval_batch_size=4, metric=lambda model, X, y: (y.sum(), len(y)))
+    y = np.arange(13)
+    assert solver.check_accuracy(np.zeros((13, 6)), y) == 6
+
+
+def test_training_may_be_extended():
+    long, short = small_solver(num_epochs=4), small_solver(num_epochs=2)
+    long.train()
+    short.train()
+    short.num_epochs = 4
+    short.train()
+    assert_same_training(long, short)
+
+
+def test_anything_with_a_length_and_index_arrays_serves_as_data():
+    class Captions:
+        def __init__(self, rows):
+            self.rows = rows
+
+        def __len__(self):
+            return len(self.rows)
+
+        def __getitem__(self, indices):
+            assert isinstance(indices, np.ndarray)
+            return self.rows[indices]
+
+    data = small_data()
+    plain, wrapped = small_solver(data), small_solver({k: Captions(v) for k, v in data.items()})
+    plain.train()
+    wrapped.train()
+    assert_same_training(plain, wrapped)
+
+
+def test_two_solvers_in_threads_do_not_disturb_each_other():
+    alone, together = small_solver(num_epochs=20), [small_solver(num_epochs=20) for _ in range(2)]
+    alone.train()
+    threads = [threading.Thread(target=solver.train) for solver in together]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for solver in together:
+        assert_same_training(alone, solver)
+
+
+# ---------------------------------------------------------------- divergence
+
+def test_divergence_names_the_step_and_leaves_the_best():
+    class Explodes(TwoLayerNet):
+        calls = 0
+
+        def loss(self, X, y=None):
+            result = super().loss(X, y)
+            if y is None:
+                return result
+            self.calls += 1
+            return (np.nan if self.calls == 8 else result[0]), result[1]
+
+    solver = Solver(Explodes(6, 5, 3, rng=1), small_data(), batch_size=10,
+                    optim_config={"learning_rate": 0.5})
+    with pytest.raises(DivergedError, match=r"nan at step 8 \(epoch 2\): try a learning rate .*0.5"):
+        solver.train()
+    assert solver.best_params is not None and len(solver.val_acc_history) == 1
+    assert len(solver.loss_history) == 7
+
+
+def test_a_metric_that_is_not_a_number_stops_training():
+    with pytest.raises(DivergedError, match="validation metric is nan after epoch 1"):
+        small_solver(metric=lambda model, X, y: (np.nan, len(X))).train()
+
+
+# ---------------------------------------------------------------- checkpoints
+
+@pytest.mark.parametrize("stop_after", [1, 5, 7, 12])
+@pytest.mark.parametrize("rule", ["sgd", "sgd_momentum", "rmsprop", "adam"])
+def test_resuming_equals_never_stopping(tmp_path, rule, stop_after):
+    whole = small_solver(update_rule=rule, num_epochs=3)
+    whole.train()
+
+    class Interrupts(TwoLayerNet):
+        calls = 0
+
+        def loss(self, X, y=None):
+            if y is not None:
+                self.calls += 1
+                if self.calls == stop_after:
+                    signal.raise_signal(signal.SIGINT)
+            return super().loss(X, y)
+
+    options = {"update_rule": rule, "num_epochs": 3, "checkpoint": tmp_path / "run.npz",
+               "optim_config": {"learning_rate": 0.01}, "lr_decay": 0.9, "batch_size": 10,
+               "seed": 7}
+    stopped = Solver(Interrupts(6, 5, 3, rng=1), small_data(), **options)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    assert len(stopped.loss_history) == stop_after
+    resumed = Solver(TwoLayerNet(6, 5, 3, rng=99), small_data(), **options)
+    assert resumed.resume()
+    assert len(resumed.loss_history) == stop_after
+    resumed.train()
+    assert_same_training(whole, resumed)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_finished_run_resumes_to_the_same(tmp_path):
+    first = small_solver(checkpoint=tmp_path / "run.npz")
+    first.train()
+    again = small_solver(checkpoint=tmp_path / "run.npz")
+    assert again.resume()
+    again.train()
+    assert_same_training(first, again)
+    longer, whole = small_solver(checkpoint=tmp_path / "run.npz", num_epochs=5), \
+        small_solver(num_epochs=5)
+    longer.resume()
+    longer.train()
+    whole.train()
+    assert_same_training(longer, whole)
+
+
+def test_resume_without_a_checkpoint_says_so(tmp_path):
+    assert not small_solver(checkpoint=tmp_path / "none.npz").resume()
+    with pytest.raises(ValueError, match="checkpoint path"):
+        small_solver().resume()
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"batch_size": 11}, "its batch_size is 10, now 11"),
+    ({"update_rule": "sgd"}, "its update_rule is adam, now sgd"),
+    ({"seed": 8}, "its seed is 7, now 8"),
+    ({"optim_config": {"learning_rate": 0.02}}, "its optim_config is"),
+    ({"data": small_data(seed=5)}, "its data is"),
+    ({"data": small_data(num_train=40)}, "its num_train is 47, now 40"),
+])
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, message):
+    small_solver(checkpoint=tmp_path / "run.npz").train()
+    with pytest.raises(CheckpointError, match=message):
+        small_solver(checkpoint=tmp_path / "run.npz", **change).resume()
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    small_solver(checkpoint=tmp_path / "run.npz").train()
+    other = Solver(TwoLayerNet(6, 9, 3), small_data(), checkpoint=tmp_path / "run.npz",
+                   update_rule="adam", optim_config={"learning_rate": 0.01}, lr_decay=0.9,
+                   batch_size=10, seed=7)
+    with pytest.raises(CheckpointError, match="its params is"):
+        other.resume()
+
+
+def test_damaged_checkpoints_are_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    small_solver(checkpoint=path, num_epochs=1).train()
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    damaged = [whole[:length] for length in (0, 1, len(whole) // 2, len(whole) - 1)]
+    for place in rng.integers(0, len(whole), 100):
+        damaged.append(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1:])
+    refused = 0
+    for content in [*damaged, b"<html>not found</html>"]:
+        path.write_bytes(content)
+        solver = small_solver(checkpoint=path)
+        before = solver.model.params["W1"].copy()
+        try:
+            solver.resume()
+        except CheckpointError as error:
+            refused += 1
+            assert str(path) in str(error)
+            np.testing.assert_array_equal(solver.model.params["W1"], before)
+        else:
+            # A flip in the zip's own bookkeeping (a date, say) may leave all contents whole.
+            path.write_bytes(whole)
+            intact = small_solver(checkpoint=path)
+            intact.resume()
+            for name, value in intact.model.params.items():
+                np.testing.assert_array_equal(solver.model.params[name], value)
+    assert refused > 80
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("solver.CHECKPOINT_VERSION", 99)
+    write_checkpoint(tmp_path / "run.npz", {}, {"a": np.ones(3)})
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="has checkpoint format 99"):
+        read_checkpoint(tmp_path / "run.npz")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fails(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError):
+        save_atomically(path, fails)
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+    with pytest.raises(CheckpointError, match="cannot write the checkpoint .*missing"):
+        write_checkpoint(tmp_path / "missing" / "run.npz", {}, {})
+
+
+# ---------------------------------------------------------------- progress
+
+class Stream(list):
+    def __init__(self, terminal):
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, text):
+        self.append(text)
+
+    def flush(self):
+        return None
+
+
+def test_progress_is_one_line_per_epoch_in_a_file():
+    stream = Stream(terminal=False)
+    progress = Progress(20, label="run", stream=stream)
+    for epoch in range(2):
+        for _ in range(10):
+            progress.step("step")
+        progress.line(f"epoch {epoch + 1}")
+    lines = "".join(stream).splitlines()
+    assert len(lines) == 2 and lines[0].startswith("run  epoch 1") and "left" in lines[0]
+    assert "left" not in lines[1]
+
+
+def test_progress_rewrites_one_line_on_a_terminal():
+    stream = Stream(terminal=True)
+    progress = Progress(2, stream=stream)
+    progress.step("step 1")
+    progress.step("step 2")                    # too soon after the first to be shown
+    progress.line("epoch 1")
+    text = "".join(stream)
+    assert text.count("\n") == 1 and text.count("\r") == 2 and "step 2" not in text
+
+
+def test_nothing_is_printed_unless_asked(capsys):
+    small_solver().train()
+    assert capsys.readouterr() == ("", "")
+    small_solver(verbose=True, label="mine").train()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all("mine  epoch" in line and "validation" in line for line in lines)
+
+
+# ---------------------------------------------------------------- wrong input
+
+@pytest.mark.parametrize("options, message", [
+    ({"update_rule": "adamm"}, "update_rule expects sgd, sgd_momentum, rmsprop, adam"),
+    ({"batch_size": 0}, "batch_size expects a positive integer, got 0"),
+    ({"batch_size": 2.5}, "batch_size expects a positive integer"),
+    ({"num_epochs": -1}, "num_epochs expects a positive integer"),
+    ({"lr_decay": 0}, "lr_decay expects a positive number"),
+    ({"lr_decay": "x"}, "lr_decay expects a positive number"),
+    ({"data": {"X_train": [1], "y_train": [1]}}, "X_val is missing"),
+    ({"data": {"X_train": np.ones((3, 6)), "y_train": [1]}}, "as many y_train as X_train, 3, got 1"),
+    ({"data": {**small_data(), "X_val": [], "y_val": []}}, "at least one sample in X_val"),
+    ({"optim_config": {"learning_rat": 1}}, "config knows learning_rate"),
+    ({"optim_config": {"learning_rate": -1}}, "'learning_rate'] expects a number above 0"),
+])
+def test_wrong_input_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        small_solver(**options).train()
+
+
+def test_gradients_must_be_named_like_the_parameters():
+    model = Recorder()
+    model.params["v"] = np.zeros(1)
+    with pytest.raises(ValueError, match="gradients for w, v, got w"):
+        Solver(model, {"X_train": [1], "y_train": [0], "X_val": [0], "y_val": [0]}).train()

@@ -1,0 +1,37 @@
+"""PyTorch twins of the layers, and the gradients that autograd gives for them."""
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def gradients(function, inputs, dout):
+    """(out, gradients of the inputs) of a torch function, for the upstream gradient dout."""
+    tensors = [torch.tensor(value, requires_grad=True) for value in inputs]
+    out = function(*tensors)
+    out.backward(torch.tensor(dout))
+    return out.detach().numpy(), [tensor.grad.numpy() for tensor in tensors]
+
+
+def fc(x, w, b):
+    return x.flatten(1) @ w + b
+
+
+def relu(x):
+    return F.relu(x)
+
+
+def conv(x, w):
+    return F.conv2d(x, w)
+
+
+def max_pool(pool_param):
+    size = (pool_param["pool_height"], pool_param["pool_width"])
+    return lambda x: F.max_pool2d(x, size, stride=pool_param["stride"])
+
+
+def softmax_loss(x, y):
+    """(loss, dx) of the averaged cross-entropy."""
+    scores = torch.tensor(x, requires_grad=True)
+    loss = F.cross_entropy(scores, torch.tensor(np.asarray(y, dtype=np.int64)))
+    loss.backward()
+    return loss.item(), scores.grad.numpy()
