@@ -1,7 +1,8 @@
 """A network of two fully connected layers: fc - relu - fc - softmax."""
 import numpy as np
 
-from layers import fc_backward, fc_forward, relu_backward, relu_forward, softmax_loss
+from layers import (check_options, check_sizes, fc_backward, fc_forward, initial_weights,
+                    relu_backward, relu_forward, softmax_loss)
 
 
 class TwoLayerNet:
@@ -22,21 +23,17 @@ class TwoLayerNet:
 
     def __init__(self, input_dim=784, hidden_dim=100, num_classes=10, *,
                  weight_scale=None, reg=0.0, dtype=np.float32, rng=None):
-        for name, size in (("input_dim", input_dim), ("hidden_dim", hidden_dim),
-                           ("num_classes", num_classes)):
-            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-                raise ValueError(f"TwoLayerNet: {name} expects a positive integer, got {size!r}")
+        check_sizes("TwoLayerNet", input_dim=input_dim, hidden_dim=hidden_dim,
+                    num_classes=num_classes)
+        self.reg, self.dtype = check_options("TwoLayerNet", reg, dtype)
         rng = np.random.default_rng(rng)
-        self.reg = reg
-        self.dtype = np.dtype(dtype)
 
-        def weights(rows, columns):
-            scale = np.sqrt(2 / rows) if weight_scale is None else weight_scale
-            return (scale * rng.standard_normal((rows, columns))).astype(dtype)
+        def weights(*shape):
+            return initial_weights(rng, shape, shape[0], weight_scale, self.dtype)
 
         self.params = {
-            "W1": weights(input_dim, hidden_dim), "b1": np.zeros(hidden_dim, dtype),
-            "W2": weights(hidden_dim, num_classes), "b2": np.zeros(num_classes, dtype),
+            "W1": weights(input_dim, hidden_dim), "b1": np.zeros(hidden_dim, self.dtype),
+            "W2": weights(hidden_dim, num_classes), "b2": np.zeros(num_classes, self.dtype),
         }
 
     def loss(self, X, y=None):

@@ -88,6 +88,35 @@ def as_indices(function, name, value, shape, upper):
     return array
 
 
+# ---------------------------------------------------------------- what models share
+
+def check_sizes(model, **sizes):
+    """ValueError unless each named size of a model is a positive integer."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise ValueError(f"{model}: {name} expects a positive integer, got {size!r}")
+
+
+def check_options(model, reg, dtype):
+    """(reg, dtype) of a model as a float and a numpy.dtype, or ValueError."""
+    if isinstance(reg, bool) or not isinstance(reg, (int, float, np.number)) or \
+            not 0 <= reg < np.inf:
+        raise ValueError(f"{model}: reg expects a number of at least 0, got {reg!r}")
+    if np.dtype(dtype).kind != "f":
+        raise ValueError(f"{model}: dtype expects float16, float32 or float64, got {dtype!r}")
+    return float(reg), np.dtype(dtype)
+
+
+def initial_weights(rng, shape, inputs, weight_scale, dtype):
+    """Normal random weights; their standard deviation is weight_scale, or √(2 / inputs) for None.
+
+    √(2 / inputs) keeps the size of the activations from one ReLU layer to the
+    next (He et al., "Delving deep into rectifiers", 2015).
+    """
+    scale = np.sqrt(2 / inputs) if weight_scale is None else weight_scale
+    return (scale * rng.standard_normal(shape)).astype(dtype)
+
+
 # ---------------------------------------------------------------- fully connected
 
 def fc_forward(x, w, b):

@@ -21,6 +21,7 @@ QUICK = (5_000, 1_000, 2_000)
 
 
 def arguments(argv=None):
+    """The parsed command line."""
     parser = experiment.argument_parser(
         __doc__.split("\n\n")[0], script=SCRIPT, epochs=15,
         data_dir_help="folder with the four MNIST files (train-images-idx3-ubyte.gz ...)")
@@ -61,6 +62,7 @@ def sizes_table(sizes, best):
 
 
 def summary(metrics, out):
+    """What is printed at the end."""
     name = experiment.digits_name(metrics["data"])
     return (f"\n{sizes_table(metrics['sizes'], metrics['best_hidden_size'])}\n\n"
             f"Trained again with {metrics['best_hidden_size']} hidden units: "
@@ -102,6 +104,7 @@ def first_layer_figure(model, title, rows=6, columns=10):
 
 
 def main(argv=None):
+    """The whole experiment."""
     args = arguments(argv)
     metrics = experiment.finished_metrics(args)
     if metrics is not None:
