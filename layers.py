@@ -25,6 +25,9 @@ What holds for all of them:
 
 The derivations of all gradients are in docs/derivations.md.
 """
+import collections
+import weakref
+
 import numpy as np
 
 
@@ -54,7 +57,7 @@ def fc_forward(x, w, b):
     if b.shape[0] != w.shape[1]:
         raise ValueError(f"fc_forward: b expects shape ({w.shape[1]},) to go with w of shape "
                          f"{w.shape}, got {b.shape}")
-    out = rows @ w
+    out = multiply(rows, w)
     out += b
     return out, (x, w)
 
@@ -74,9 +77,9 @@ def fc_backward(dout, cache, *, needs_dx=True):
     dout = as_upstream_gradient("fc_backward", dout, (len(x), w.shape[1]))
     rows = x.reshape(len(x), -1)
     # out_nm = Σ_d x_nd·w_dm + b_m  ⇒  dx_nd = Σ_m dout_nm·w_dm, that is dx = dout·wᵀ
-    dx = (dout @ w.T).reshape(x.shape) if needs_dx else None
+    dx = multiply(dout, w.T).reshape(x.shape) if needs_dx else None
     # dw_dm = Σ_n x_nd·dout_nm, that is dw = xᵀ·dout
-    dw = rows.T @ dout
+    dw = multiply(rows.T, dout)
     # b_m is added to every sample  ⇒  db_m = Σ_n dout_nm
     db = dout.sum(axis=0)
     return dx, dw, db
@@ -92,7 +95,8 @@ def relu_forward(x):
     """
     x = as_float_array("relu_forward", "x", x)
     # Against an array of zeros NumPy takes a loop that is twice as fast as against a 0.
-    return np.maximum(x, np.zeros_like(x)), x
+    out = empty(x.shape, x.dtype)
+    return np.maximum(x, np.zeros_like(x), out=out), x
 
 
 def relu_backward(dout, cache):
@@ -118,7 +122,9 @@ def keep_where(mask, values):
     if values.dtype.itemsize > 8:
         return np.where(mask, values, values.dtype.type(0))
     bits = np.dtype(f"i{values.dtype.itemsize}")
-    return (values.view(bits) * mask).view(values.dtype)
+    kept = empty(values.shape, values.dtype)
+    np.multiply(values.view(bits), mask, out=kept.view(bits))
+    return kept
 
 
 # ---------------------------------------------------------------- convolution
@@ -149,9 +155,10 @@ def conv_forward(x, w):
     N, C, H, W = x.shape
     F, _, HH, WW = w.shape
     OH, OW = H - HH + 1, W - WW + 1
-    out = np.empty((N, F, OH * OW), dtype=np.result_type(x, w))
-    w_rows = w.reshape(F, C * HH * WW)
-    for images, pixels, columns in _column_blocks(x, HH, WW):
+    dtype = np.result_type(x, w)
+    out = empty((N, F, OH * OW), dtype)
+    w_rows = w.astype(dtype, copy=False).reshape(F, C * HH * WW)
+    for images, pixels, columns in _column_blocks(x, HH, WW, dtype):
         # out[f, p] = Σ_k w[f, k]·columns[k, p], k running over channel and place in the filter
         np.matmul(w_rows, columns, out=out[images, :, pixels])
     return out.reshape(N, F, OH, OW), (x, w)
@@ -176,18 +183,19 @@ def conv_backward(dout, cache, *, needs_dx=True):
     dout = as_upstream_gradient("conv_backward", dout, (N, F, OH, OW))
     dout = dout.reshape(N, F, OH * OW)
     dtype = np.result_type(x, w, dout)
-    w_columns = w.reshape(F, C * HH * WW).T
+    w_columns = w.astype(dtype, copy=False).reshape(F, C * HH * WW).T
     dw_columns = np.zeros((C * HH * WW, F), dtype)
-    dx = np.zeros(x.shape, dtype) if needs_dx else None
-    for images, pixels, columns in _column_blocks(x, HH, WW):
+    dx = zeros(x.shape, dtype) if needs_dx else None
+    for images, pixels, columns in _column_blocks(x, HH, WW, dtype):
         dout_block = dout[images, :, pixels]
         # dw[f, k] = Σ_p dout[f, p]·columns[k, p]: x filtered with dout
         dw_columns += np.matmul(columns, dout_block.transpose(0, 2, 1)).sum(axis=0)
         if needs_dx:
             # dcolumns[k, p] = Σ_f w[f, k]·dout[f, p]. Added up where the columns
             # came from it is dout fully convolved with w.
+            dcolumns = np.matmul(w_columns, dout_block, out=columns)
             rows = slice(pixels.start // OW, pixels.stop // OW + HH - 1)
-            _add_columns(dx[images, :, rows], np.matmul(w_columns, dout_block), HH, WW)
+            _add_columns(dx[images, :, rows], dcolumns, HH, WW)
     return dx, dw_columns.T.reshape(w.shape)
 
 
@@ -195,30 +203,40 @@ def conv_backward(dout, cache, *, needs_dx=True):
 _BLOCK_BYTES = 512 * 1024
 
 
-def _column_blocks(x, HH, WW):
+def _column_blocks(x, HH, WW, dtype):
     """The windows of all images as columns of matrices, a cache-sized block at a time.
 
     x is (N, C, H, W). Yields (images, pixels, columns): a slice of the samples, a
     slice of the OH·OW output pixels, and the (images, C·HH·WW, pixels) matrices
     in which column p is the flattened window of output pixel p. A block is a few
     whole images, or else a few rows of one, so that memory does not grow with
-    the batch. The matrices are overwritten by the next block.
+    the batch. The next block takes the place of the matrices: they may be overwritten.
     """
     N, C, H, W = x.shape
     OH, OW = H - HH + 1, W - WW + 1
-    row_bytes = C * HH * WW * OW * x.itemsize
+    row_bytes = C * HH * WW * OW * dtype.itemsize
     block_rows = min(OH, max(1, _BLOCK_BYTES // row_bytes))
     block_images = min(N, max(1, _BLOCK_BYTES // (row_bytes * OH)))
+    shifted = empty((block_images, C, WW, block_rows + HH - 1, OW), dtype)
+    columns = empty((block_images, C, HH, WW, block_rows, OW), dtype)
     for n in range(0, N, block_images):
         for row in range(0, OH, block_rows):
             rows = min(block_rows, OH - row)
             block = x[n:n + block_images, :, row:row + rows + HH - 1]
-            # Two copies in long runs cost half of one in short runs: first
-            # every shift by a column of the window, then every shift by a row.
-            shifted = _shifts(block, OW, axis=3).transpose(0, 1, 3, 2, 4).copy()
-            columns = _shifts(shifted, rows, axis=3).transpose(0, 1, 3, 2, 5, 4).reshape(
-                len(block), C * HH * WW, rows * OW)
-            yield slice(n, n + len(block)), slice(row * OW, (row + rows) * OW), columns
+            images = len(block)
+            # Two copies in long runs cost half of one in short runs: first every
+            # shift by a column of the window, then every shift by a row.
+            by_column = _leading(shifted, (images, C, WW, rows + HH - 1, OW))
+            by_column[...] = _shifts(block, OW, axis=3).transpose(0, 1, 3, 2, 4)
+            by_row = _leading(columns, (images, C, HH, WW, rows, OW))
+            by_row[...] = _shifts(by_column, rows, axis=3).transpose(0, 1, 3, 2, 5, 4)
+            yield (slice(n, n + images), slice(row * OW, (row + rows) * OW),
+                   by_row.reshape(images, C * HH * WW, rows * OW))
+
+
+def _leading(buffer, shape):
+    """An array of this shape in the first elements of a contiguous buffer."""
+    return buffer.reshape(-1)[:np.prod(shape)].reshape(shape)
 
 
 def _shifts(x, length, axis):
@@ -234,7 +252,7 @@ def _add_columns(dx, dcolumns, HH, WW):
     N, C, H, W = dx.shape
     OH, OW = H - HH + 1, W - WW + 1
     dcolumns = dcolumns.reshape(N, C, HH, WW, OH, OW)
-    shifted = np.zeros((N, C, WW, H, OW), dx.dtype)
+    shifted = zeros((N, C, WW, H, OW), dx.dtype)
     for i in range(HH):
         shifted[:, :, :, i:i + OH] += dcolumns[:, :, i]
     for j in range(WW):
@@ -259,7 +277,9 @@ def max_pool_forward(x, pool_param):
     x = as_float_array("max_pool_forward", "x", x, ndim=4)
     pool_height, pool_width, stride = _pool_sizes(pool_param, x.shape[2:])
     views = _pool_views(x, pool_height, pool_width, stride)
-    out = next(views).copy()
+    first = next(views)
+    out = empty(first.shape, x.dtype)
+    np.copyto(out, first)
     for view in views:
         np.maximum(out, view, out=out)
     return out, (x, out, dict(pool_param))
@@ -276,7 +296,7 @@ def max_pool_backward(dout, cache):
     x, out, pool_param = cache
     dout = as_upstream_gradient("max_pool_backward", dout, out.shape)
     pool_height, pool_width, stride = _pool_sizes(pool_param, x.shape[2:])
-    dx = np.zeros(x.shape, dtype=dout.dtype)
+    dx = zeros(x.shape, dout.dtype)
     views = list(zip(_pool_views(x, pool_height, pool_width, stride),
                      _pool_views(dx, pool_height, pool_width, stride)))
     overlap = stride < max(pool_height, pool_width)
@@ -355,6 +375,72 @@ def softmax_loss(x, y):
     dx[rows, y] -= 1
     dx /= N
     return loss, dx
+
+
+# ---------------------------------------------------------------- memory
+
+def empty(shape, dtype):
+    """np.empty(shape, dtype), but large arrays reuse memory that nobody refers to any more.
+
+    A fresh array of several MB costs more in page faults than a layer's arithmetic,
+    because the allocator hands the memory back to the system each time. An array
+    from here gives its block back when it and all its views are gone, which
+    Python tells by a weak reference: a result that is held stays untouched.
+    Safe for threads: the deque's own operations are atomic.
+    """
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    if not _SMALLEST_BLOCK <= size <= _LARGEST_BLOCK:
+        return np.empty(shape, dtype)
+    block = _free_block(size)
+    # A memoryview between block and array keeps NumPy from making `block` the base
+    # of the array's views: they refer to the array, which lives as long as they do.
+    array = np.ndarray(shape, dtype, buffer=memoryview(block))
+    _references[id(array)] = weakref.ref(array, _Return(id(array), block))
+    return array
+
+
+def zeros(shape, dtype):
+    """np.zeros(shape, dtype), in memory from empty()."""
+    array = empty(shape, dtype)
+    array.fill(0)
+    return array
+
+
+def multiply(a, b):
+    """The matrix product a·b of two matrices, in memory from empty()."""
+    return np.matmul(a, b, out=empty((a.shape[0], b.shape[1]), np.result_type(a, b)))
+
+
+_SMALLEST_BLOCK = 64 * 1024
+_LARGEST_BLOCK = 16 * 1024 * 1024
+_free_blocks = collections.deque(maxlen=16)     # the oldest goes when a 17th comes
+_references = {}                                # weak references act only while they are kept
+
+
+class _Return:
+    """Called when an array has died: its block is free again."""
+
+    def __init__(self, key, block):
+        self.key, self.block = key, block
+
+    def __call__(self, reference):
+        # Another array may have the same id by now, but not while this one is listed.
+        _references.pop(self.key, None)
+        _free_blocks.append(self.block)
+
+
+def _free_block(size):
+    """A block of so many bytes, from the free ones if one fits."""
+    for _ in range(len(_free_blocks)):
+        try:
+            block = _free_blocks.popleft()
+        except IndexError:                      # another thread was faster
+            break
+        if block.size == size:
+            return block
+        _free_blocks.append(block)
+    return np.empty(size, np.uint8)
 
 
 # ---------------------------------------------------------------- what models share
