@@ -168,22 +168,34 @@ def load_digits(args, num_train, num_val, num_test):
     Returns (data, kind): data has X_train (num_train, 1, 28, 28) float32 in [0, 1],
     y_train (num_train,) and so on for val and test; kind is 'real' or 'synthetic'.
     """
-    from data.mnist import load_mnist
-    from data.synthetic import load_synthetic_digits
+    sizes = {"train": num_train, "val": num_val, "test": num_test}
+    data = None
     if args.data != "synthetic":
-        try:
-            data = load_mnist(args.data_dir, progress=True)
-        except DownloadError as error:
-            if args.data == "real" or args.data_dir:
-                raise
-            reason = " ".join(str(error).split())
-        else:
-            sizes = {"train": num_train, "val": num_val, "test": num_test}
-            return {name: value[:sizes[name[2:]]] for name, value in data.items()}, "real"
-        print(f"MNIST cannot be had: {reason}", flush=True)
-    print("*** SYNTHETIC DATA: digits drawn by data/synthetic.py, not MNIST. ***\n"
-          "*** All figures and pictures of this run are about drawn digits. ***", flush=True)
-    return load_synthetic_digits(args.seed, num_train, num_val, num_test), "synthetic"
+        data = _load_mnist(args, sizes)
+    kind = "synthetic" if data is None else "real"
+    if data is None:
+        from data.synthetic import load_synthetic_digits
+        print("*** SYNTHETIC DATA: digits drawn by data/synthetic.py, not MNIST.       ***\n"
+              "*** All figures and pictures of this run are about drawn digits.       ***",
+              flush=True)
+        data = load_synthetic_digits(args.seed, num_train, num_val, num_test)
+    print(f"{digits_name(kind)}: {len(data['X_train']):,} digits for training, "
+          f"{len(data['X_val']):,} for validation, {len(data['X_test']):,} for testing",
+          flush=True)
+    return data, kind
+
+
+def _load_mnist(args, sizes):
+    """The first samples of each part of MNIST, or None where --data auto may do without."""
+    from data.mnist import load_mnist
+    try:
+        data = load_mnist(args.data_dir, progress=True)
+    except DownloadError as error:
+        if args.data == "real":
+            raise
+        print(f"MNIST cannot be had: {' '.join(str(error).split())}", flush=True)
+        return None
+    return {name: value[:sizes[name[2:]]] for name, value in data.items()}
 
 
 def digits_name(kind):
@@ -201,6 +213,23 @@ def scores_of(model, X, batch_size=1000):
     """model.loss(X) a batch at a time."""
     return np.concatenate([model.loss(X[start:start + batch_size])
                            for start in range(0, len(X), batch_size)])
+
+
+def history_of(solver):
+    """The Solver's histories as they are kept in metrics.json."""
+    return {"loss": solver.loss_history, "train_accuracy": solver.train_acc_history,
+            "val_accuracy": solver.val_acc_history}
+
+
+def report_on_test_set(args, data, scores, name):
+    """Draw the confusion matrix and the worst mistakes; returns the test accuracy."""
+    predictions = scores.argmax(axis=1)
+    save_figure(args, "confusion_matrix.png", confusion_matrix(
+        data["y_test"], predictions, 10, f"Test set of {name}"))
+    save_figure(args, "mistakes.png", mistakes(
+        data["X_test"], data["y_test"], scores,
+        f"Most confident mistakes on the test set of {name}"))
+    return float(np.mean(predictions == data["y_test"]))
 
 
 # ---------------------------------------------------------------- pictures

@@ -200,7 +200,7 @@ def conv_backward(dout, cache, *, needs_dx=True):
 
 
 # The columns of a block are to stay in a core's second-level cache while they are used.
-_BLOCK_BYTES = 512 * 1024
+_BLOCK_BYTES = 768 * 1024
 
 
 def _column_blocks(x, HH, WW, dtype):
@@ -217,21 +217,25 @@ def _column_blocks(x, HH, WW, dtype):
     row_bytes = C * HH * WW * OW * dtype.itemsize
     block_rows = min(OH, max(1, _BLOCK_BYTES // row_bytes))
     block_images = min(N, max(1, _BLOCK_BYTES // (row_bytes * OH)))
-    shifted = empty((block_images, C, WW, block_rows + HH - 1, OW), dtype)
-    columns = empty((block_images, C, HH, WW, block_rows, OW), dtype)
+    shifted_buffer = empty((block_images, C, WW, block_rows + HH - 1, OW), dtype)
+    columns_buffer = empty((block_images, C, HH, WW, block_rows, OW), dtype)
+    x_shifts = _shifts(x, OW, axis=3).transpose(0, 1, 3, 2, 4)
+    buffers = {}                                # by size: the last block may be smaller
     for n in range(0, N, block_images):
         for row in range(0, OH, block_rows):
-            rows = min(block_rows, OH - row)
-            block = x[n:n + block_images, :, row:row + rows + HH - 1]
-            images = len(block)
+            images, rows = size = min(block_images, N - n), min(block_rows, OH - row)
+            if size not in buffers:
+                shifted = _leading(shifted_buffer, (images, C, WW, rows + HH - 1, OW))
+                columns = _leading(columns_buffer, (images, C, HH, WW, rows, OW))
+                buffers[size] = (shifted, columns,
+                                 _shifts(shifted, rows, axis=3).transpose(0, 1, 3, 2, 5, 4),
+                                 columns.reshape(images, C * HH * WW, rows * OW))
+            shifted, columns, row_shifts, matrices = buffers[size]
             # Two copies in long runs cost half of one in short runs: first every
             # shift by a column of the window, then every shift by a row.
-            by_column = _leading(shifted, (images, C, WW, rows + HH - 1, OW))
-            by_column[...] = _shifts(block, OW, axis=3).transpose(0, 1, 3, 2, 4)
-            by_row = _leading(columns, (images, C, HH, WW, rows, OW))
-            by_row[...] = _shifts(by_column, rows, axis=3).transpose(0, 1, 3, 2, 5, 4)
-            yield (slice(n, n + images), slice(row * OW, (row + rows) * OW),
-                   by_row.reshape(images, C * HH * WW, rows * OW))
+            shifted[...] = x_shifts[n:n + images, :, :, row:row + rows + HH - 1]
+            columns[...] = row_shifts
+            yield slice(n, n + images), slice(row * OW, (row + rows) * OW), matrices
 
 
 def _leading(buffer, shape):

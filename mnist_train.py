@@ -28,12 +28,12 @@ def arguments(argv=None):
     parser.add_argument("--hidden-sizes", type=experiment.positive_integer, nargs="+", metavar="H",
                         default=[16, 32, 64, 128, 256, 512, 1024],
                         help="numbers of hidden units to try")
-    parser.add_argument("--learning-rate", type=experiment.positive_number, default=0.1,
+    parser.add_argument("--learning-rate", type=experiment.positive_number, default=0.2,
                         metavar="X", help="of the first epoch")
-    parser.add_argument("--lr-decay", type=experiment.positive_number, default=0.85, metavar="X",
+    parser.add_argument("--lr-decay", type=experiment.positive_number, default=0.8, metavar="X",
                         help="the learning rate is multiplied by it after each epoch")
     parser.add_argument("--batch-size", type=experiment.positive_integer, default=100, metavar="N")
-    parser.add_argument("--reg", type=experiment.nonnegative_number, default=1e-4, metavar="X",
+    parser.add_argument("--reg", type=experiment.nonnegative_number, default=5e-5, metavar="X",
                         help="strength of the L2 penalty on the weights")
     return experiment.parse(parser, argv, quick={"epochs": 3, "hidden_sizes": [8, 16, 32, 64, 96, 128]})
 
@@ -113,10 +113,7 @@ def main(argv=None):
     started = time.monotonic()
     checkpoints = experiment.open_results(args)
     data, kind = experiment.load_digits(args, *(QUICK if args.quick else FULL))
-    name = experiment.digits_name(kind)
     hidden_sizes = sorted(set(args.hidden_sizes))
-    print(f"{name}: {len(data['X_train']):,} digits for training, {len(data['X_val']):,} for "
-          f"validation, {len(data['X_test']):,} for testing", flush=True)
 
     sizes = []
     for number, hidden_dim in enumerate(hidden_sizes, start=1):
@@ -131,27 +128,18 @@ def main(argv=None):
     # Another seed: the first run was chosen for its luck, too.
     solver = train(args, data, best, args.seed + 1, os.path.join(checkpoints, "best.npz"),
                    f"[{len(hidden_sizes) + 1}/{len(hidden_sizes) + 1}] again with {best}")
+    name = experiment.digits_name(kind)
+    history = experiment.history_of(solver)
     scores = experiment.scores_of(solver.model, data["X_test"])
-    predictions = scores.argmax(axis=1)
-    history = {"loss": solver.loss_history, "train_accuracy": solver.train_acc_history,
-               "val_accuracy": solver.val_acc_history}
-
-    for file, figure in (
-            ("hidden_sizes.png", hidden_sizes_figure(
-                sizes, best, f"How many hidden units? ({name})")),
-            ("learning_curves.png", experiment.learning_curves(
-                history, f"{best} hidden units on {name}")),
-            ("first_layer.png", first_layer_figure(
-                solver.model, f"Weights of the first layer, learned from {name}")),
-            ("confusion_matrix.png", experiment.confusion_matrix(
-                data["y_test"], predictions, 10, f"Test set of {name}")),
-            ("mistakes.png", experiment.mistakes(
-                data["X_test"], data["y_test"], scores,
-                f"Most confident mistakes on the test set of {name}"))):
-        experiment.save_figure(args, file, figure)
+    experiment.save_figure(args, "hidden_sizes.png", hidden_sizes_figure(
+        sizes, best, f"How many hidden units? ({name})"))
+    experiment.save_figure(args, "learning_curves.png", experiment.learning_curves(
+        history, f"{best} hidden units on {name}"))
+    experiment.save_figure(args, "first_layer.png", first_layer_figure(
+        solver.model, f"Weights of the first layer, learned from {name}"))
     metrics = {
         "data": kind, "seed": args.seed, "config": experiment.config_of(args),
-        "test_accuracy": float(np.mean(predictions == data["y_test"])),
+        "test_accuracy": experiment.report_on_test_set(args, data, scores, name),
         "val_accuracy": solver.best_val_acc, "best_hidden_size": best, "sizes": sizes,
         "history": history, "seconds": round(time.monotonic() - started, 1)}
     experiment.save_metrics(args, metrics)

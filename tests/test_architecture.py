@@ -22,7 +22,7 @@ ALLOWED = {
     "autograder": {"torch", "pytest"},
     "experiment": {"solver", "data", "matplotlib"},
     "mnist_train": {"experiment", "fc_net", "solver"},
-    "cnn_train": {"experiment", "cnn", "solver"},
+    "cnn_train": {"experiment", "cnn", "layers", "solver"},
     "image_captioning": {"experiment", "rnn", "solver", "data"},
     "transfer_learning": {"experiment", "solver", "data", "torch", "torchvision"},
     "data": {"data"},

@@ -1,0 +1,125 @@
+"""A small convolutional network learns to read digits.
+
+EECS 545 homework 4, question 5: train conv - relu - 2x2 max pool - fc - relu - fc - softmax
+on MNIST and report the accuracy on the test set. Takes MNIST from data/mnist or --data-dir,
+else downloads it, else draws digits of its own.
+"""
+import os
+import time
+
+import numpy as np
+
+import experiment
+from cnn import ConvNet
+from layers import conv_forward
+from solver import Solver
+
+SCRIPT = "cnn_train"
+# Samples for training, validation and testing.
+FULL = (55_000, 5_000, 10_000)
+QUICK = (3_000, 1_000, 1_000)
+
+
+def arguments(argv=None):
+    """The parsed command line."""
+    parser = experiment.argument_parser(
+        __doc__.split("\n\n")[0], script=SCRIPT, epochs=12,
+        data_dir_help="folder with the four MNIST files (train-images-idx3-ubyte.gz ...)")
+    for flag, default, meaning in (
+            ("--num-filters", 32, "filters of the convolution"),
+            ("--filter-size", 7, "height and width of a filter"),
+            ("--hidden-dim", 100, "units of the fully connected layer"),
+            ("--batch-size", 100, "samples of a step")):
+        parser.add_argument(flag, type=experiment.positive_integer, default=default, metavar="N",
+                            help=meaning)
+    parser.add_argument("--learning-rate", type=experiment.positive_number, default=1e-3,
+                        metavar="X", help="of the first epoch")
+    parser.add_argument("--lr-decay", type=experiment.positive_number, default=0.8, metavar="X",
+                        help="the learning rate is multiplied by it after each epoch")
+    parser.add_argument("--reg", type=experiment.nonnegative_number, default=1e-3, metavar="X",
+                        help="strength of the L2 penalty on the weights")
+    return experiment.parse(parser, argv, quick={"epochs": 2})
+
+
+def summary(metrics, out):
+    """What is printed at the end."""
+    return (f"\n{metrics['test_accuracy']:.2%} of the test set of "
+            f"{experiment.digits_name(metrics['data'])} right "
+            f"(validation {metrics['val_accuracy']:.2%}).\n"
+            f"{metrics['seconds']:.0f} seconds. Pictures and metrics.json are in {out}")
+
+
+def filters_figure(model, title, columns=8):
+    """The learned filters of the first channel."""
+    W1 = model.params["W1"]
+    rows = -(-len(W1) // columns)
+    figure = experiment.new_figure(columns, rows + 0.6, title)
+    limit = np.abs(W1).max()
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, kernel in zip(grid, W1):
+        axes.imshow(kernel[0], cmap="RdBu_r", vmin=-limit, vmax=limit)
+    for axes in figure.axes:
+        axes.set_axis_off()
+    return figure
+
+
+def feature_maps_figure(model, image, title, columns=8):
+    """One digit, and what every filter makes of it after the ReLU."""
+    maps = np.maximum(conv_forward(image[None], model.params["W1"])[0][0], 0)
+    rows = -(-len(maps) // columns)
+    figure = experiment.new_figure(columns + 2, rows + 0.6, title)
+    left, right = figure.subfigures(1, 2, width_ratios=(2, columns))
+    axes = left.subplots()
+    axes.imshow(image[0], cmap="gray_r")
+    axes.set_title("input", fontsize=9)
+    grid = right.subplots(rows, columns, squeeze=False).flat
+    for cell, feature_map in zip(grid, maps):
+        cell.imshow(feature_map, cmap="viridis", vmin=0, vmax=maps.max())
+    for axes in [axes, *right.axes]:
+        axes.set_axis_off()
+    return figure
+
+
+def main(argv=None):
+    """The whole experiment."""
+    args = arguments(argv)
+    metrics = experiment.finished_metrics(args)
+    if metrics is not None:
+        print(f"This run is finished.\n{summary(metrics, args.out)}")
+        return
+    started = time.monotonic()
+    checkpoints = experiment.open_results(args)
+    data, kind = experiment.load_digits(args, *(QUICK if args.quick else FULL))
+    try:
+        model = ConvNet(data["X_train"].shape[1:], args.num_filters, args.filter_size,
+                        args.hidden_dim, 10, reg=args.reg, rng=args.seed)
+    except ValueError as error:
+        raise experiment.UserError(str(error)) from None
+    solver = Solver(model, data, update_rule="adam",
+                    optim_config={"learning_rate": args.learning_rate},
+                    lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,
+                    seed=args.seed, checkpoint=os.path.join(checkpoints, "cnn.npz"), verbose=True)
+    if args.resume:
+        solver.resume()
+    solver.train()
+
+    name = experiment.digits_name(kind)
+    history = experiment.history_of(solver)
+    scores = experiment.scores_of(model, data["X_test"])
+    experiment.save_figure(args, "learning_curves.png", experiment.learning_curves(
+        history, f"Convolutional network on {name}"))
+    experiment.save_figure(args, "filters.png", filters_figure(
+        model, f"Filters learned from {name}"))
+    experiment.save_figure(args, "feature_maps.png", feature_maps_figure(
+        model, data["X_test"][0], f"What the filters see in one of the {name}"))
+    metrics = {
+        "data": kind, "seed": args.seed, "config": experiment.config_of(args),
+        "test_accuracy": experiment.report_on_test_set(args, data, scores, name),
+        "val_accuracy": solver.best_val_acc,
+        "history": history, "seconds": round(time.monotonic() - started, 1)}
+    experiment.save_metrics(args, metrics)
+    print(summary(metrics, args.out))
+
+
+if __name__ == "__main__":
+    experiment.run(main)
