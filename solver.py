@@ -130,7 +130,8 @@ class Solver:
         progress = Progress(self.num_epochs * self.batches_per_epoch,
                             self.epoch * self.batches_per_epoch + self._batches_done,
                             self.label) if self.verbose else None
-        with _DelayedInterrupt() as interrupt:
+        # Overflow is reported once, by the check of the loss, and not by NumPy's warnings.
+        with _DelayedInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
             while self.epoch < self.num_epochs:
                 self._train_epoch(interrupt, progress)
                 self._end_epoch(progress)

@@ -56,14 +56,6 @@ def test_imports_follow_the_arrows(path):
     assert imported <= EVERYWHERE | allowed(name), f"{name} imports {imported - EVERYWHERE}"
 
 
-@pytest.mark.parametrize("name", ["layers", "rnn_layers", "optim"])
-def test_the_maths_needs_numpy_and_little_else(name):
-    path = ROOT / f"{name}.py"
-    if path.exists():
-        imported = set(imported_modules(ast.parse(path.read_text())))
-        assert imported <= {"numpy", "math", "sys", "threading", "layers"}
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_optional_packages_are_imported_where_they_are_used(path):
     """h5py and matplotlib are no condition for importing anything; nobody imports pyplot."""
