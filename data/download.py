@@ -1,7 +1,7 @@
 """Downloads that are whole or not there, and zip files that cannot write where they should not.
 
 download()    tries the mirrors in turn, resumes what broke off, verifies, then renames into place.
-unpack_zip()  checks every member before it writes the first byte, unpacks beside the target, renames.
+unpack_zip()  checks all members before it writes the first, unpacks beside the target, renames.
 
 Only the standard library is needed. Nothing is printed unless `progress` asks for it.
 """
