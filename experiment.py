@@ -174,9 +174,9 @@ def load_digits(args, num_train, num_val, num_test):
         data = _load_mnist(args, sizes)
     kind = "synthetic" if data is None else "real"
     if data is None:
-        from data.synthetic import load_synthetic_digits
-        print("*** SYNTHETIC DATA: digits drawn by data/synthetic.py, not MNIST.       ***\n"
-              "*** All figures and pictures of this run are about drawn digits.       ***",
+        from data.synthetic_digits import load_synthetic_digits
+        print("*** SYNTHETIC DATA: digits drawn by data/synthetic_digits.py, not MNIST. ***\n"
+              "*** All figures and pictures of this run are about drawn digits.        ***",
               flush=True)
         data = load_synthetic_digits(args.seed, num_train, num_val, num_test)
     print(f"{digits_name(kind)}: {len(data['X_train']):,} digits for training, "

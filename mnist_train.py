@@ -35,7 +35,8 @@ def arguments(argv=None):
     parser.add_argument("--batch-size", type=experiment.positive_integer, default=100, metavar="N")
     parser.add_argument("--reg", type=experiment.nonnegative_number, default=5e-5, metavar="X",
                         help="strength of the L2 penalty on the weights")
-    return experiment.parse(parser, argv, quick={"epochs": 3, "hidden_sizes": [8, 16, 32, 64, 96, 128]})
+    return experiment.parse(parser, argv, quick={
+        "epochs": 3, "hidden_sizes": [8, 16, 32, 64, 96, 128]})
 
 
 def train(args, data, hidden_dim, seed, checkpoint, label):
