@@ -7,12 +7,15 @@ state is in the dict `config`, so that saving it saves the rule; what it lacks
 gets its default. Rules are pure: neither w, dw nor config is changed, and the
 config returned is a new one, to be handed to the next call.
 
-All rules keep the dtype of w. Each gives PyTorch's trajectory as long as the
+All rules keep the dtype of w. They write into memory that nobody refers to any more
+(layers.empty), because fresh memory costs more than the arithmetic. Each gives PyTorch's trajectory as long as the
 step size is constant; sgd_momentum says where they part after that, and why.
 """
 import math
 
 import numpy as np
+
+from layers import empty
 
 
 def sgd(w, dw, config=None):
@@ -22,7 +25,10 @@ def sgd(w, dw, config=None):
     Raises ValueError for unknown entries, impossible values and shapes that differ.
     """
     config = _completed("sgd", w, dw, config, learning_rate=1e-2)
-    return w - config["learning_rate"] * dw, config
+    next_w = empty(w.shape, w.dtype)
+    np.multiply(dw, -config["learning_rate"], out=next_w)
+    next_w += w
+    return next_w, config
 
 
 def sgd_momentum(w, dw, config=None):
@@ -43,11 +49,18 @@ def sgd_momentum(w, dw, config=None):
     """
     config = _completed("sgd_momentum", w, dw, config, state=("velocity",),
                         learning_rate=1e-2, momentum=0.9, nesterov=False)
-    step = config["learning_rate"] * dw
-    config["velocity"] = velocity = config["momentum"] * config["velocity"] - step
+    learning_rate, momentum = config["learning_rate"], config["momentum"]
+    velocity, next_w = empty(w.shape, w.dtype), empty(w.shape, w.dtype)
+    np.multiply(config["velocity"], momentum, out=velocity)
+    step = np.multiply(dw, learning_rate, out=next_w)
+    velocity -= step
     if config["nesterov"]:
-        return w + (config["momentum"] * velocity - step), config
-    return w + velocity, config
+        np.subtract(momentum * velocity, step, out=next_w)
+        next_w += w
+    else:
+        np.add(w, velocity, out=next_w)
+    config["velocity"] = velocity
+    return next_w, config
 
 
 def rmsprop(w, dw, config=None):
@@ -62,9 +75,13 @@ def rmsprop(w, dw, config=None):
     """
     config = _completed("rmsprop", w, dw, config, state=("cache",),
                         learning_rate=1e-2, decay_rate=0.99, epsilon=1e-8)
-    decay_rate = config["decay_rate"]
-    config["cache"] = cache = decay_rate * config["cache"] + (1 - decay_rate) * (dw * dw)
-    return w - config["learning_rate"] * dw / (np.sqrt(cache) + config["epsilon"]), config
+    learning_rate, decay_rate = config["learning_rate"], config["decay_rate"]
+    next_w, cache = empty(w.shape, w.dtype), empty(w.shape, w.dtype)
+    for w_, dw_, old_cache, cache_, next_w_ in _blocks(w, dw, config["cache"], cache, next_w):
+        cache_[:] = decay_rate * old_cache + (1 - decay_rate) * (dw_ * dw_)
+        next_w_[:] = w_ - learning_rate * dw_ / (np.sqrt(cache_) + config["epsilon"])
+    config["cache"] = cache
+    return next_w, config
 
 
 def adam(w, dw, config=None):
@@ -87,17 +104,28 @@ def adam(w, dw, config=None):
                         weight_decay=0.0, t=0)
     learning_rate, beta1, beta2 = config["learning_rate"], config["beta1"], config["beta2"]
     config["t"] = t = config["t"] + 1
-    config["m"] = m = beta1 * config["m"] + (1 - beta1) * dw
-    config["v"] = v = beta2 * config["v"] + (1 - beta2) * (dw * dw)
     # The two corrections are scalars: apply them to scalars, not to arrays.
-    step_size = learning_rate / (1 - beta1 ** t)
-    root = np.sqrt(v)
-    root /= math.sqrt(1 - beta2 ** t)
-    root += config["epsilon"]
-    next_w = w - step_size * m / root
-    if config["weight_decay"]:
-        next_w -= learning_rate * config["weight_decay"] * w
+    step_size = learning_rate * math.sqrt(1 - beta2 ** t) / (1 - beta1 ** t)
+    epsilon = config["epsilon"] * math.sqrt(1 - beta2 ** t)
+    shrink = 1 - learning_rate * config["weight_decay"]
+    next_w, m, v = (empty(w.shape, w.dtype) for _ in range(3))
+    for w_, dw_, old_m, old_v, m_, v_, next_w_ in _blocks(
+            w, dw, config["m"], config["v"], m, v, next_w):
+        m_[:] = beta1 * old_m + (1 - beta1) * dw_
+        v_[:] = beta2 * old_v + (1 - beta2) * (dw_ * dw_)
+        next_w_[:] = shrink * w_ - step_size * m_ / (np.sqrt(v_) + epsilon)
+    config["m"], config["v"] = m, v
     return next_w, config
+
+
+def _blocks(*arrays, size=32 * 1024):
+    """Walk through equally shaped arrays in pieces whose intermediate results stay in the cache.
+
+    Yields a tuple of 1-d pieces, one of each array; those of contiguous arrays are views.
+    """
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, size):
+        yield tuple(array[start:start + size] for array in flat)
 
 
 # What each number may be: (smallest, smallest allowed itself?, upper limit, never reached).

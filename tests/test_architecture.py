@@ -14,7 +14,7 @@ SCRIPTS = {"mnist_train", "cnn_train", "image_captioning", "transfer_learning"}
 ALLOWED = {
     "layers": set(),
     "rnn_layers": {"layers"},
-    "optim": set(),
+    "optim": {"layers"},        # for its reuse of memory
     "solver": {"optim"},
     "fc_net": {"layers"},
     "cnn": {"layers"},
