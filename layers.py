@@ -396,11 +396,11 @@ def empty(shape, dtype):
     size = int(np.prod(shape)) * dtype.itemsize
     if not _SMALLEST_BLOCK <= size <= _LARGEST_BLOCK:
         return np.empty(shape, dtype)
-    block = _free_block(size)
-    # A memoryview between block and array keeps NumPy from making `block` the base
-    # of the array's views: they refer to the array, which lives as long as they do.
-    array = np.ndarray(shape, dtype, buffer=memoryview(block))
-    _references[id(array)] = weakref.ref(array, _Return(id(array), block))
+    block, offset = _free_block(size)
+    # A view refers to the first array in its chain of bases whose own base is not an array:
+    # that is this one, since its base is a bytearray, and so all views keep it alive.
+    array = np.ndarray(shape, dtype, buffer=block, offset=offset)
+    _references[id(array)] = weakref.ref(array, _Return(id(array), (block, offset)))
     return array
 
 
@@ -418,6 +418,7 @@ def multiply(a, b):
 
 _SMALLEST_BLOCK = 64 * 1024
 _LARGEST_BLOCK = 16 * 1024 * 1024
+_ALIGNMENT = 64                                 # a cache line, and the widest vector register
 _free_blocks = collections.deque(maxlen=16)     # the oldest goes when a 17th comes
 _references = {}                                # weak references act only while they are kept
 
@@ -435,16 +436,18 @@ class _Return:
 
 
 def _free_block(size):
-    """A block of so many bytes, from the free ones if one fits."""
+    """(block, offset) of so many bytes from the offset on, from the free ones if one fits."""
     for _ in range(len(_free_blocks)):
         try:
-            block = _free_blocks.popleft()
+            block, offset = _free_blocks.popleft()
         except IndexError:                      # another thread was faster
             break
-        if block.size == size:
-            return block
-        _free_blocks.append(block)
-    return np.empty(size, np.uint8)
+        if len(block) == size + _ALIGNMENT:
+            return block, offset
+        _free_blocks.append((block, offset))
+    block = bytearray(size + _ALIGNMENT)
+    address = np.frombuffer(block, np.uint8).__array_interface__["data"][0]
+    return block, -address % _ALIGNMENT
 
 
 # ---------------------------------------------------------------- what models share
