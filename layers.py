@@ -506,11 +506,11 @@ def as_float_array(function, name, value, ndim=None):
     return array
 
 
-def as_upstream_gradient(function, dout, shape):
+def as_upstream_gradient(function, dout, shape, name="dout"):
     """`dout` as a floating-point array of just this shape, or ValueError."""
-    dout = as_float_array(function, "dout", dout)
+    dout = as_float_array(function, name, dout)
     if dout.shape != shape:
-        raise ValueError(f"{function}: dout expects the shape of the output, {shape}, "
+        raise ValueError(f"{function}: {name} expects the shape of the output, {shape}, "
                          f"got {dout.shape}")
     return dout
 
@@ -518,6 +518,7 @@ def as_upstream_gradient(function, dout, shape):
 def as_indices(function, name, value, shape, upper):
     """`value` as an integer array of this shape with 0 <= value < upper, or ValueError.
 
+    A shape of None stands for any that is not empty.
     NumPy alone would take -1 for the last entry without a word.
     """
     if isinstance(value, np.ma.MaskedArray):
@@ -529,7 +530,9 @@ def as_indices(function, name, value, shape, upper):
         raise ValueError(f"{function}: {name} is not an array of integers: {error}") from None
     if array.dtype.kind not in "iu":
         raise ValueError(f"{function}: {name} expects integers, got dtype {array.dtype}")
-    if array.shape != shape:
+    if array.size == 0:
+        raise ValueError(f"{function}: {name} is empty: its shape is {array.shape}")
+    if shape is not None and array.shape != shape:
         raise ValueError(f"{function}: {name} expects shape {shape}, got {array.shape}")
     outside = (array < 0) | (array >= upper)
     if outside.any():

@@ -1,0 +1,84 @@
+"""The documents: links lead somewhere, quoted code is where it is said to be, tests have the names."""
+import ast
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+
+
+def without_code_blocks(text):
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def links(path):
+    """(text, target) of every link and picture."""
+    return re.findall(r"\[((?:`[^`]*`|[^\]])*)\]\(([^)\s]+)\)", without_code_blocks(path.read_text()))
+
+
+def anchors(path):
+    """The anchors that GitHub gives to a document's headings."""
+    headings = re.findall(r"^#+ (.*)$", without_code_blocks(path.read_text()), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@every_document
+def test_links_lead_somewhere(path):
+    for text, target in links(path):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        assert file.exists(), f"[{text}] leads to {name}, which does not exist"
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file), f"[{text}] leads to #{anchor}, which is no heading"
+
+
+@every_document
+def test_quoted_code_stands_in_the_line_it_is_linked_to(path):
+    for text, target in links(path):
+        name, _, line = target.partition("#L")
+        if not line:
+            continue
+        code = text.strip("`")
+        lines = (path.parent / name).resolve().read_text().splitlines()
+        places = [number for number, content in enumerate(lines, start=1)
+                  if content.strip().startswith(code)]
+        assert int(line) in places, f"{name}: `{code}` is in line {places}, not {line}"
+
+
+def test_every_test_that_the_derivations_name_exists_and_none_is_unnamed():
+    tree = ast.parse((ROOT / "tests" / "test_derivations.py").read_text())
+    tests = {node.name for node in tree.body
+             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "derivations.md").read_text()))
+    assert named == tests
+
+
+@pytest.mark.parametrize("module", ["layers.py", "rnn_layers.py"])
+def test_docstrings_name_sections_that_exist(module):
+    derivations = (ROOT / "docs" / "derivations.md").read_text()
+    sections = re.findall(r'docs/derivations\.md,\s+"([^"]+)"', (ROOT / module).read_text())
+    assert sections
+    for section in sections:
+        assert f"\n## {section}\n" in derivations, f"{module} names the section {section}"
+
+
+@every_document
+def test_mathematics_is_closed(path):
+    """Fences, inline formulas, braces and brackets come in pairs."""
+    text = path.read_text()
+    assert text.count("\n```") % 2 == 0
+    blocks = re.findall(r"^```math\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"\$`(.*?)`\$", without_code_blocks(text), flags=re.DOTALL)
+    assert without_code_blocks(text).count("$`") == without_code_blocks(text).count("`$")
+    for formula in [*blocks, *inline]:
+        bare = formula.replace(r"\{", "").replace(r"\}", "")
+        assert bare.count("{") == bare.count("}"), formula
+        assert formula.count(r"\left") == formula.count(r"\right"), formula
+        assert formula.count(r"\begin{") == formula.count(r"\end{"), formula
+        assert formula.count(r"\bigl") == formula.count(r"\bigr"), formula
+        assert formula.count(r"\Bigl") == formula.count(r"\Bigr"), formula
