@@ -32,9 +32,9 @@ def arguments(argv=None):
             ("--batch-size", 100, "samples of a step")):
         parser.add_argument(flag, type=experiment.positive_integer, default=default, metavar="N",
                             help=meaning)
-    parser.add_argument("--learning-rate", type=experiment.positive_number, default=1e-3,
+    parser.add_argument("--learning-rate", type=experiment.positive_number, default=0.05,
                         metavar="X", help="of the first epoch")
-    parser.add_argument("--lr-decay", type=experiment.positive_number, default=0.8, metavar="X",
+    parser.add_argument("--lr-decay", type=experiment.positive_number, default=0.75, metavar="X",
                         help="the learning rate is multiplied by it after each epoch")
     parser.add_argument("--reg", type=experiment.nonnegative_number, default=1e-3, metavar="X",
                         help="strength of the L2 penalty on the weights")
@@ -95,8 +95,8 @@ def main(argv=None):
                         args.hidden_dim, 10, reg=args.reg, rng=args.seed)
     except ValueError as error:
         raise experiment.UserError(str(error)) from None
-    solver = Solver(model, data, update_rule="adam",
-                    optim_config={"learning_rate": args.learning_rate},
+    solver = Solver(model, data, update_rule="sgd_momentum",
+                    optim_config={"learning_rate": args.learning_rate, "momentum": 0.9},
                     lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,
                     seed=args.seed, checkpoint=os.path.join(checkpoints, "cnn.npz"), verbose=True)
     if args.resume:
@@ -111,7 +111,7 @@ def main(argv=None):
     experiment.save_figure(args, "filters.png", filters_figure(
         model, f"Filters learned from {name}"))
     experiment.save_figure(args, "feature_maps.png", feature_maps_figure(
-        model, data["X_test"][0], f"What the filters see in one of the {name}"))
+        model, data["X_test"][0], f"What the filters see in one digit ({name})"))
     metrics = {
         "data": kind, "seed": args.seed, "config": experiment.config_of(args),
         "test_accuracy": experiment.report_on_test_set(args, data, scores, name),
