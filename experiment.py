@@ -121,7 +121,7 @@ def open_results(args):
     checkpoints = os.path.join(args.out, "checkpoints")
     os.makedirs(checkpoints, exist_ok=True)
     old = [os.path.join(checkpoints, name) for name in os.listdir(checkpoints)
-           if name.endswith((".npz", ".tmp"))]
+           if name.endswith((".npz", ".pth", ".tmp"))]
     metrics = os.path.join(args.out, "metrics.json")
     if args.resume:
         if not old and not os.path.exists(metrics):

@@ -27,6 +27,7 @@ ALLOWED = {
     "transfer_learning": {"experiment", "solver", "data", "torch", "torchvision"},
     "data": {"data"},
     "data.coco": {"data", "h5py"},
+    "data.hymenoptera": {"data", "PIL"},
 }
 
 

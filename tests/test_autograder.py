@@ -1,0 +1,444 @@
+"""The grader graded: every known mistake is caught and named, every right layer passes."""
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import autograder
+import mistaken_layers
+from unusual_layers import UNUSUAL
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GRADER = str(ROOT / "autograder.py")
+MISTAKE_IDS = [f"{m.function}-{m.name}" for m in autograder.MISTAKES]
+
+
+@functools.cache
+def verdict_on(mistake, seed=0):
+    """The verdict on a function that makes this mistake and is right otherwise."""
+    functions = mistaken_layers.subject_with(
+        mistaken_layers.subject_of(mistake.function).name, mistake)
+    return autograder.grade_one(mistake.function, functions, seed)
+
+
+# ---------------------------------------------------------------- the references
+
+@pytest.mark.parametrize("name", autograder.SUBJECTS)
+def test_the_references_and_their_gradients_pass(name):
+    functions = mistaken_layers.subject_with(name, None)
+    for function in functions:
+        verdict = autograder.grade_one(function, functions, seed=0)
+        assert verdict.status == "pass", verdict
+
+
+def torch_twins():
+    """{layer: function of torch tensors} for the layers, losses included."""
+    torch = pytest.importorskip("torch")
+    F = torch.nn.functional
+
+    def pool(x, pool_param):
+        size = pool_param["pool_height"], pool_param["pool_width"]
+        return F.max_pool2d(x, size, pool_param["stride"])
+
+    def step(x, prev_h, Wx, Wh, b):
+        return torch.tanh(x @ Wx + prev_h @ Wh + b)
+
+    def rnn(x, h0, Wx, Wh, b):
+        cell = torch.nn.RNN(x.shape[2], h0.shape[1], dtype=torch.float64)
+        values = {"weight_ih_l0": Wx.T, "weight_hh_l0": Wh.T, "bias_ih_l0": b,
+                  "bias_hh_l0": torch.zeros_like(b)}
+        return torch.func.functional_call(cell, values, (x, h0[None]))[0]
+
+    def temporal_loss(x, y, mask):
+        losses = F.cross_entropy(x.flatten(0, 1), y.flatten().long(), reduction="none")
+        return (losses * mask.flatten()).sum() / len(x)
+
+    return {"fc": lambda x, w, b: x.flatten(1) @ w + b, "relu": F.relu, "conv": F.conv2d,
+            "max_pool": pool, "softmax_loss": lambda x, y: F.cross_entropy(x, y.long()),
+            "rnn_step": step, "rnn": rnn, "word_embedding": lambda x, W: F.embedding(x.long(), W),
+            "temporal_fc": lambda x, w, b: x @ w + b, "temporal_softmax_loss": temporal_loss}
+
+
+@pytest.mark.parametrize("name", autograder.LAYERS)
+def test_the_references_equal_torch(name):
+    """PyTorch is the second oracle, for the outputs and for the gradients of every case."""
+    twin, layer = torch_twins()[name], autograder.LAYERS[name]
+    import torch
+    for case in autograder.cases_of(name, 0):
+        inputs = {key: dict(value) if isinstance(value, dict) else torch.tensor(value)
+                  for key, value in case.inputs.items()}
+        for key in layer.varied:
+            inputs[key].requires_grad_()
+        out = twin(*inputs.values())
+        truth = case.truth["loss" if layer.is_loss else "out"]
+        assert truth.difference(out.detach().numpy(), 1e-9, 1e-3) is None, case.describe()
+        out.backward(None if layer.is_loss else torch.tensor(case.dout))
+        for key in layer.varied:
+            gradient = inputs[key].grad.numpy()
+            assert case.truth[f"d{key}"].difference(gradient, 1e-7, case.floor) is None, \
+                (key, case.describe())
+
+
+# ---------------------------------------------------------------- the table of mistakes
+
+def test_the_table_covers_every_function():
+    assert len(autograder.MISTAKES) >= 60
+    assert {m.function for m in autograder.MISTAKES} == set(autograder.subject_names())
+    assert len(set(MISTAKE_IDS)) == len(MISTAKE_IDS)
+
+
+@pytest.mark.parametrize("mistake", autograder.MISTAKES, ids=MISTAKE_IDS)
+def test_mistake_is_caught_and_named(mistake):
+    verdict = verdict_on(mistake)
+    assert verdict.status == "fail"
+    assert mistake.name in verdict.mistakes, verdict
+    assert verdict.case and "unknown" not in verdict.diagnosis
+
+
+@pytest.mark.parametrize("functions, wanted, label", UNUSUAL, ids=[entry[2] for entry in UNUSUAL])
+def test_right_but_unusual(functions, wanted, label):
+    for name in functions:
+        verdict = autograder.grade_one(name, functions, seed=0)
+        assert verdict.status == wanted, verdict
+
+
+def test_there_are_enough_unusual_ones():
+    assert len(UNUSUAL) >= 20
+
+
+def test_same_seed_same_verdicts():
+    mistake = next(m for m in autograder.MISTAKES if m.name == "conv_flips_dw")
+    first = verdict_on(mistake)
+    autograder.cases_of.cache_clear()
+    verdict_on.cache_clear()
+    assert verdict_on(mistake) == first
+    assert verdict_on(mistake, seed=1).actual != first.actual
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_verdicts_do_not_depend_on_the_seed(seed):
+    for mistake in autograder.MISTAKES:
+        verdict = verdict_on(mistake, seed)
+        assert verdict.status == "fail" and mistake.name in verdict.mistakes, (mistake.name, verdict)
+    for functions, wanted, label in UNUSUAL:
+        for name in functions:
+            verdict = autograder.grade_one(name, functions, seed)
+            assert verdict.status == wanted, (label, verdict)
+    for name in autograder.SUBJECTS:
+        functions = mistaken_layers.subject_with(name, None)
+        assert {autograder.grade_one(f, functions, seed).status for f in functions} == {"pass"}
+
+
+# ---------------------------------------------------------------- the course's kind of test
+
+def course_examples():
+    """{layer: (inputs of the forward test, inputs of the backward test)}, as published courses do."""
+    rng = np.random.default_rng(0)
+    pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+
+    def grid(*shape):
+        return np.linspace(-0.3, 0.4, int(np.prod(shape))).reshape(shape)
+
+    return {
+        "fc": ((grid(2, 4, 5, 6), grid(120, 3), grid(3)),
+               (rng.normal(size=(10, 2, 3)), rng.normal(size=(6, 5)), rng.normal(size=5))),
+        "relu": ((grid(3, 4),), (rng.normal(size=(10, 10)),)),
+        "conv": ((grid(1, 1, 4, 4), grid(1, 1, 2, 2)),
+                 (rng.normal(size=(1, 1, 5, 5)), rng.normal(size=(1, 1, 3, 3)))),
+        "max_pool": ((grid(2, 3, 4, 4), pool_param), (rng.normal(size=(3, 2, 8, 8)), pool_param)),
+        "softmax_loss": ((0.001 * rng.normal(size=(50, 10)), rng.integers(0, 10, 50)),) * 2,
+    }
+
+
+def course_accepts(layer, functions):
+    """One fixed example each: forward against known numbers, backward against the numerical
+    gradient of the forward pass of the same file."""
+    forward_inputs, backward_inputs = course_examples()[layer.name]
+
+    def close(actual, expected):
+        actual, expected = np.asarray(actual), np.asarray(expected)
+        if actual.shape != expected.shape:
+            return False
+        scale = np.maximum(1e-8, np.abs(actual) + np.abs(expected))
+        return bool((np.abs(actual - expected) / scale).max() < 1e-4)
+
+    def objective(name, shift, dout):
+        inputs = dict(zip(layer.inputs, backward_inputs))
+        inputs[name] = inputs[name] + shift
+        if layer.is_loss:
+            return functions[layer.name](*inputs.values())[0]
+        return np.sum(functions[layer.functions[0]](*inputs.values())[0] * dout)
+
+    try:
+        out = functions[layer.functions[0]](*forward_inputs)[0]
+        if not close(out, layer.reference(*forward_inputs)):
+            return False
+        result = functions[layer.functions[0]](*backward_inputs)
+        if layer.is_loss:
+            dout, gradients = None, result[1]
+        else:
+            dout = np.random.default_rng(1).normal(size=result[0].shape)
+            gradients = functions[layer.functions[1]](dout, result[1])
+    except (ValueError, IndexError, TypeError):
+        return False
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    for name, gradient in zip(layer.varied, gradients):
+        shape = dict(zip(layer.inputs, backward_inputs))[name].shape
+        own = autograder.numerical_gradient(
+            lambda shift, name=name: objective(name, shift, dout), shape, 1e-5)
+        if not close(gradient, own):
+            return False
+    return True
+
+
+def count_caught():
+    """(caught by theirs, of so many in layers.py, caught by ours, of so many in all)."""
+    theirs = in_layers = ours = 0
+    for mistake in autograder.MISTAKES:
+        subject = mistaken_layers.subject_of(mistake.function)
+        ours += verdict_on(mistake).status == "fail"
+        if subject.name in course_examples():
+            in_layers += 1
+            functions = mistaken_layers.subject_with(subject.name, mistake)
+            theirs += not course_accepts(subject, functions)
+    return theirs, in_layers, ours, len(autograder.MISTAKES)
+
+
+def sentence_of_counts(theirs, in_layers, ours, total):
+    return (f"theirs caught {theirs} of {total} mistakes ({theirs} of {in_layers} in layers.py, none "
+            f"in what they do not test); ours caught {ours} of {total}")
+
+
+def test_the_kind_of_test_that_courses_publish_catches_fewer(capsys):
+    theirs, in_layers, ours, total = count_caught()
+    with capsys.disabled():
+        print("\n" + sentence_of_counts(theirs, in_layers, ours, total))
+    assert 0 < theirs < in_layers and ours == total
+    for name in course_examples():
+        functions = mistaken_layers.subject_with(name, None)
+        assert course_accepts(autograder.LAYERS[name], functions)
+
+
+# ---------------------------------------------------------------- files never seen before
+
+RELU = """
+import numpy as np
+
+def relu_forward(x):
+    return np.maximum(x, 0), x
+
+def relu_backward(dout, cache):
+    return dout * (cache > 0)
+"""
+
+BROKEN = {      # what fc_forward does -> part of what is said about it
+    "raise RuntimeError('no idea')": "RuntimeError: no idea",
+    "raise NotImplementedError": "not written yet",
+    "pass": "returns None",
+    "return x.tolist(), None": "returns a list",
+    "return x.reshape(len(x), -1) @ w + b": "not the tuple (out, cache)",
+    "return (x.reshape(len(x), -1) @ w + b)[:, None], None": "shape",
+    "return (x.reshape(len(x), -1) @ w + b) + 0j, None": "not floating-point",
+    "b += 1; return x.reshape(len(x), -1) @ w + b, None": "changes b",
+    "import sys; sys.exit(0)": "SystemExit",
+    "import os; os._exit(3)": "Python itself ended (exit code 3)",
+    "while True: pass": "endless loop",
+    "import time; time.sleep(1000)": "endless loop",
+    "input('?')": "EOFError",
+}
+
+
+def grade_source(tmp_path, source, names):
+    """Verdicts on a file with this source."""
+    path = tmp_path / "layers.py"
+    path.write_text(textwrap.dedent(source))
+    return autograder.grade_file(path, names)
+
+
+@pytest.mark.parametrize("body", BROKEN)
+def test_a_broken_function_hides_no_other(tmp_path, monkeypatch, body):
+    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 3)
+    source = f"def fc_forward(x, w, b):\n    {body}\n{RELU}"
+    verdicts = grade_source(tmp_path, source,
+                            ["fc_forward", "fc_backward", "relu_forward", "relu_backward"])
+    assert verdicts["fc_forward"].status == "fail"
+    assert BROKEN[body] in verdicts["fc_forward"].diagnosis
+    assert verdicts["fc_backward"].status == "missing"
+    assert verdicts["relu_forward"].status == verdicts["relu_backward"].status == "pass"
+
+
+@pytest.mark.parametrize("source, said", [
+    ("import no_such_module", "ModuleNotFoundError"), ("def f(:", "SyntaxError"),
+    ("1 / 0", "ZeroDivisionError"), ("raise SystemExit", "SystemExit"),
+    ("import os; os._exit(1)", "exit code 1"), ("while True: pass", "endless loop"),
+    ("x = '\\0'[5]", "IndexError")])
+def test_a_file_that_cannot_be_imported_fails_everywhere(tmp_path, monkeypatch, source, said):
+    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 2)
+    for verdict in grade_source(tmp_path, source, ["fc_forward", "softmax_loss"]).values():
+        assert verdict.status == "fail"
+        assert "cannot be imported" in verdict.diagnosis and said in verdict.diagnosis
+
+
+def test_printing_does_no_harm(tmp_path):
+    source = "print('{\"stage\": \"end\"}')\nimport os\nos.write(1, b'noise\\n')\n" + \
+        RELU.replace("return", "print('hello'); return")
+    verdicts = grade_source(tmp_path, source, ["relu_forward", "relu_backward"])
+    assert {v.status for v in verdicts.values()} == {"pass"}
+
+
+def test_neighbours_can_be_imported_and_nothing_is_left_behind(tmp_path):
+    (tmp_path / "helper.py").write_text("import numpy as np\n")
+    verdicts = grade_source(tmp_path, RELU.replace("import numpy", "from helper import np\nimport numpy"),
+                            ["relu_forward"])
+    assert verdicts["relu_forward"].status == "pass"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["helper.py", "layers.py"]
+
+
+# ---------------------------------------------------------------- what backward leaves untouched
+
+def relu_forward(x):
+    return np.maximum(x, 0), [x]
+
+
+def conv_functions():
+    return mistaken_layers.subject_with("conv", None)
+
+
+def changes_dout(dout, cache):
+    dout[cache[0] <= 0] = 0
+    return dout
+
+
+def changes_x(dout, cache):
+    cache[0][...] = dout * (cache[0] > 0)
+    return cache[0].copy()
+
+
+def empties_its_cache(dout, cache):
+    return dout * (cache.pop() > 0)
+
+
+@pytest.mark.parametrize("backward, status, said", [
+    (changes_dout, "fail", "changes dout"), (changes_x, "fail", "changes x"),
+    (empties_its_cache, "warn", "cannot be called twice")])
+def test_what_backward_may_not_do(backward, status, said):
+    verdict = autograder.grade_one("relu_backward", {"relu_forward": relu_forward,
+                                                     "relu_backward": backward}, 0)
+    assert verdict.status == status and said in verdict.diagnosis
+
+
+def test_a_cache_in_a_global_variable_fails():
+    kept = {}
+
+    def forward(x):
+        kept["x"] = x
+        return np.maximum(x, 0), None
+
+    functions = {"relu_forward": forward,
+                 "relu_backward": lambda dout, cache: dout * (kept["x"] > 0)}
+    assert autograder.grade_one("relu_backward", functions, 0).status == "fail"
+
+
+def test_backward_that_fits_a_wrong_forward_is_told_so():
+    right = conv_functions()
+
+    def forward(x, w):
+        out, cache = right["conv_forward"](x, 1.5 * w)
+        return out, cache
+
+    def backward(dout, cache):
+        dx, dw = right["conv_backward"](dout, cache)
+        return dx, 1.5 * dw
+
+    verdict = autograder.grade_one("conv_backward", {"conv_forward": forward,
+                                                     "conv_backward": backward}, 0)
+    assert verdict.status == "fail" and "mend that first" in verdict.diagnosis
+
+
+def test_an_unknown_mistake_is_called_unknown():
+    verdict = autograder.grade_one("relu_forward", {
+        "relu_forward": lambda x: (np.where(x > 0, x, 0) * 1.001, x)}, 0)
+    assert verdict.status == "fail" and "unknown mistake" in verdict.diagnosis
+    assert verdict.place and verdict.expected != verdict.actual
+
+
+# ---------------------------------------------------------------- reports and the command line
+
+def test_check_in_a_notebook():
+    report = autograder.check(*mistaken_named("fc_backward", "fc_averages_db"))
+    assert "fc_forward               pass" in repr(report)
+    assert "averaged over the batch" in repr(report) and "1 of 2 right" in repr(report)
+    assert report._repr_html_().count("<tr>") == 2 and "FAIL" in report._repr_html_()
+    with pytest.raises(ValueError, match="nothing_known"):
+        autograder.check(type("nothing_known", (), {}))
+
+
+def mistaken_named(function, name):
+    """The functions of a subject with a mistake, carrying the names of the contract."""
+    mistake = next(m for m in autograder.MISTAKES if (m.function, m.name) == (function, name))
+    subject = mistaken_layers.subject_of(function)
+    functions = mistaken_layers.subject_with(subject.name, mistake)
+    for key, value in functions.items():
+        value.__name__ = key
+    return functions.values()
+
+
+def run(*arguments):
+    """The command line, in a process."""
+    return subprocess.run([sys.executable, GRADER, *map(str, arguments)], capture_output=True,
+                          text=True, timeout=120)
+
+
+def test_one_file_and_its_json(tmp_path):
+    (tmp_path / "student.py").write_text(RELU.replace("cache > 0", "cache > 1"))
+    done = run("relu", "--layers", tmp_path / "student.py", "--json", tmp_path / "out.json",
+               "--seed", 5)
+    assert done.returncode == 1 and "1 of 2 right" in done.stdout and "\033" not in done.stdout
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["seed"] == 5 and written["results"]["relu_forward"]["status"] == "pass"
+    assert written["results"]["relu_backward"]["mistakes"] == ["relu_compares_with_1"]
+    assert 'see docs/derivations.md, "ReLU"' in done.stdout
+
+
+def test_missing_counts_where_it_was_asked_for(tmp_path):
+    (tmp_path / "autograder.py").write_text(pathlib.Path(GRADER).read_text())
+    (tmp_path / "optim.py").write_text("def sgd(w, dw, config):\n"
+                                       "    return w - config['learning_rate'] * dw, config\n")
+    alone = str(tmp_path / "autograder.py")
+
+    def code(*arguments):
+        return subprocess.run([sys.executable, alone, *arguments], capture_output=True).returncode
+
+    assert code("sgd") == 0
+    assert code("conv") == 1            # asked for, and there is no layers.py
+    assert code() == 1                  # adam is missing from a file that exists
+    (tmp_path / "optim.py").unlink()
+    assert code() == 0                  # nothing is there yet, and nothing failed
+
+
+def test_wrong_commands():
+    for arguments in (["no_such_layer"], ["--seed", "-1"], ["adam", "--layers", "x.py"]):
+        done = run(*arguments)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "conv_backward            layers.py" in run("--list").stdout
+
+
+def test_pytest_collects_the_grader():
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+                           "autograder.py", "-k", "relu"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "2 passed" in done.stdout
+
+
+def test_the_project_gets_full_marks():
+    done = run()
+    assert done.returncode == 0 and "FAIL" not in done.stdout and "warn" not in done.stdout
+
+
+if __name__ == "__main__":
+    print(sentence_of_counts(*count_caught()))
