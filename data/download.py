@@ -59,12 +59,13 @@ class NetworkUnreachable(DownloadError):
 # ---------------------------------------------------------------- download
 
 def download(urls, path, *, md5=None, sha256=None, size=None, max_bytes=MAX_BYTES,
-             connect_seconds=CONNECT_SECONDS, stall_seconds=STALL_SECONDS, progress=None):
+             connect_seconds=CONNECT_SECONDS, stall_seconds=STALL_SECONDS, progress=None,
+             verified_later=False):
     """Fetch a file from the first mirror that gives it whole.
 
     The bytes go to `path`.part, which is renamed to `path` once it is verified, so `path`
     is never a partial file. A broken download is resumed, by the next attempt or the next
-    run, but only where a checksum is given to judge the result. Several processes may
+    run, but only where a checksum or the caller judges the result. Several processes may
     download the same file at once: each writes a .part file of its own.
 
     Inputs:
@@ -75,6 +76,7 @@ def download(urls, path, *, md5=None, sha256=None, size=None, max_bytes=MAX_BYTE
     - max_bytes: refuse a larger file
     - connect_seconds: give up if no mirror has answered after so long, hanging DNS included
     - stall_seconds: drop a connection that gives less than 1 kB/s over so long
+    - verified_later: the caller checks the content: resume without a checksum, too
     - progress: True prints the progress; a function is called as progress(done, total)
       in bytes, total being None where the server does not tell
 
@@ -87,7 +89,7 @@ def download(urls, path, *, md5=None, sha256=None, size=None, max_bytes=MAX_BYTE
     for url in urls:
         _check_scheme(url)
     path = os.fspath(path)
-    wanted = _Wanted(md5, sha256, size, max_bytes)
+    wanted = _Wanted(md5, sha256, size, max_bytes, verified_later)
     try:
         if os.path.exists(path):
             with open(path, "rb") as file:
@@ -112,11 +114,12 @@ class _Wanted:
     sha256: str | None
     size: int | None
     max_bytes: int
+    verified_later: bool = False
 
     @property
     def verifiable(self):
-        """Whether a checksum can tell a file put together from two attempts from a whole one."""
-        return bool(self.md5 or self.sha256)
+        """Whether somebody can tell a file put together from two attempts from a whole one."""
+        return bool(self.md5 or self.sha256 or self.verified_later)
 
     def fault(self, file):
         """What is wrong with an open binary file, or None."""
@@ -238,7 +241,8 @@ class _Fetcher:
 
     def _check_answer(self, response, total):
         """Refuse by its head what cannot be the file."""
-        if not self.wanted.verifiable and response.headers.get_content_type() == "text/html":
+        if not (self.wanted.md5 or self.wanted.sha256) and \
+                response.headers.get_content_type() == "text/html":
             raise _Failure("the server sent a web page instead of the file")
         if total is not None and self.wanted.size not in (None, total):
             kind = " (a web page)" if response.headers.get_content_type() == "text/html" else ""

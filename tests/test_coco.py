@@ -1,0 +1,183 @@
+"""The loader of captions: on a tiny folder made here, whole and damaged, and from a small server."""
+import hashlib
+import io
+import json
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+import data.coco
+from data.coco import CaptionFeatures, decode_captions, encode_captions, load_coco
+from data.download import DataError, DownloadError
+from test_download import ranged, server, whole  # server is a fixture
+
+WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "dog", "runs"]
+TRAIN = [[1, 4, 5, 2, 0], [1, 4, 5, 6, 2], [1, 3, 2, 0, 0]]
+VAL = [[1, 5, 6, 2, 0], [1, 6, 2, 0, 0]]
+
+
+def write(folder, *, captions=None, vocabulary=None, features=None, urls=None, pca="_pca"):
+    """A folder in COCO's layout: 2 training pictures, 1 for validation, 3 + 2 captions."""
+    folder.mkdir(exist_ok=True)
+    arrays = {"train_captions": np.array(TRAIN, np.int32),
+              "train_image_idxs": np.array([1, 0, 1], np.int32),
+              "val_captions": np.array(VAL, np.int32),
+              "val_image_idxs": np.array([0, 0], np.int32)} | (captions or {})
+    with h5py.File(folder / "coco2014_captions.h5", "w") as file:
+        for name, array in arrays.items():
+            if array is not None:
+                file[name] = array
+    (folder / "coco2014_vocab.json").write_text(json.dumps(vocabulary or {
+        "idx_to_word": WORDS, "word_to_idx": {word: i for i, word in enumerate(WORDS)}}))
+    for part, count in (("train", 2), ("val", 1)):
+        rows = np.arange(4 * count, dtype=np.float32).reshape(count, 4) if features is None \
+            else features
+        with h5py.File(folder / f"{part}2014_vgg16_fc7{pca}.h5", "w") as file:
+            file["features"] = rows
+        lines = [f"http://example.org/{part}{i}.jpg" for i in range(count)] if urls is None \
+            else urls
+        (folder / f"{part}2014_urls.txt").write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+def test_a_whole_folder(tmp_path):
+    loaded = load_coco(write(tmp_path / "coco"))
+    np.testing.assert_array_equal(loaded["y_train"], TRAIN)
+    np.testing.assert_array_equal(loaded["y_val"], VAL)
+    assert loaded["y_train"].dtype == np.int64
+    X = loaded["X_train"]
+    assert len(X) == 3 and X.shape == (3, 4)
+    np.testing.assert_array_equal(X[np.array([0, 1])], [[4, 5, 6, 7], [0, 1, 2, 3]])
+    assert X[np.array([0])].dtype == np.float32
+    assert loaded["urls_val"] == ["http://example.org/val0.jpg"]
+    assert loaded["word_to_idx"]["dog"] == 5 and loaded["idx_to_word"] == WORDS
+
+
+def test_features_are_stored_once_for_all_captions_of_a_picture():
+    features = np.zeros((3, 1000), np.float32)
+    X = CaptionFeatures(features, np.zeros(100_000, np.int64))
+    assert len(X) == 100_000 and X.features is features
+    assert X[np.arange(2)].shape == (2, 1000)
+
+
+def test_all_features_instead_of_the_principal_components(tmp_path):
+    folder = write(tmp_path / "coco", pca="")
+    assert load_coco(folder, pca=False)["X_val"].shape == (2, 4)
+    with pytest.raises(DataError, match="lacks train2014_vgg16_fc7_pca.h5, val2014_vgg16_fc7_pca"):
+        load_coco(folder)
+
+
+@pytest.mark.parametrize("damage, message", [
+    ({"captions": {"train_captions": np.array([[1, 7, 2]] * 3)}},
+     "train_captions holds 7 in row 0, but the vocabulary end at 6"),
+    ({"captions": {"val_captions": np.array([[1, 4, 2], [1, -1, 2]])}},
+     "val_captions holds -1 in row 1"),
+    ({"captions": {"train_image_idxs": np.array([0, 2, 1])}},
+     "train_image_idxs holds 2 in row 1, but the pictures end at 1"),
+    ({"captions": {"train_image_idxs": np.array([0, 1])}}, "3 rows but train_image_idxs 2"),
+    ({"captions": {"val_captions": None}}, "damaged or lacks val_captions"),
+    ({"captions": {"train_captions": np.ones((3, 5))}}, "train_captions expects 2 axes"),
+    ({"captions": {"train_captions": np.ones(3, int)}}, "train_captions expects 2 axes"),
+    ({"captions": {"train_captions": np.ones((0, 5), int)}}, "train_captions expects 2 axes"),
+    ({"features": np.zeros((2, 4), int)}, "features expects 2 axes of type f"),
+    ({"features": np.full((2, 4), np.nan)}, "not finite"),
+    ({"urls": ["a", "b", "c"]}, "2 rows but .*urls.txt 3 lines"),
+    ({"vocabulary": {"idx_to_word": WORDS}}, "no vocabulary"),
+    ({"vocabulary": {"idx_to_word": WORDS, "word_to_idx": {"a": 0}}}, "do not match"),
+    ({"vocabulary": {"idx_to_word": ["a"], "word_to_idx": {"a": 0}}}, "lacks the words <NULL>"),
+    ({"vocabulary": [1]}, "no vocabulary")])
+def test_what_is_damaged_is_named(tmp_path, damage, message):
+    folder = write(tmp_path / "coco", **damage)
+    with pytest.raises(DataError, match=message) as error:
+        load_coco(folder)
+    assert str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["coco2014_captions.h5", "train2014_vgg16_fc7_pca.h5",
+                                  "coco2014_vocab.json"])
+def test_a_truncated_or_missing_file_is_named(tmp_path, name):
+    path = write(tmp_path / "coco") / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=name):
+        load_coco(path.parent)
+    path.unlink()
+    with pytest.raises(DataError, match=f"lacks {name}"):
+        load_coco(path.parent)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere does not exist, so it lacks coco2014_captions"):
+        load_coco(tmp_path / "nowhere")
+
+
+# ---------------------------------------------------------------- words
+
+def test_decoding_stops_at_end_and_leaves_padding_out():
+    captions = np.array([[1, 4, 5, 2, 6], [1, 3, 0, 0, 0], [2, 4, 4, 4, 4]])
+    assert decode_captions(captions, WORDS) == ["a dog", "<UNK>", ""]
+    assert decode_captions(captions[0], WORDS) == "a dog"
+
+
+def test_encoding_is_the_way_back():
+    word_to_idx = {word: i for i, word in enumerate(WORDS)}
+    captions = encode_captions(["A dog runs", "a cat", "", "a a a a a a"], word_to_idx, 5)
+    np.testing.assert_array_equal(captions, [[1, 4, 5, 6, 2], [1, 4, 3, 2, 0], [1, 2, 0, 0, 0],
+                                             [1, 4, 4, 4, 2]])
+    assert decode_captions(captions[:3], WORDS) == ["a dog runs", "a <UNK>", ""]
+
+
+# ---------------------------------------------------------------- download
+
+def zipped(tmp_path, extra=()):
+    """coco_captioning.zip, made of a tiny folder."""
+    folder = write(tmp_path / "source")
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, f"coco_captioning/{path.name}")
+        for name, text in extra:
+            archive.writestr(name, text)
+    return content.getvalue()
+
+
+@pytest.fixture
+def own_folder(tmp_path, server, monkeypatch):
+    """The loader's own folder, still missing, its address, and the hashes of the tiny files."""
+    monkeypatch.setattr(data.coco, "FOLDER", str(tmp_path / "data" / "coco_captioning"))
+    monkeypatch.setattr(data.coco, "URLS", (server.url("coco.zip"),))
+    source = write(tmp_path / "source")
+    monkeypatch.setattr(data.coco, "SHA256", {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in source.iterdir()})
+    return tmp_path / "data" / "coco_captioning"
+
+
+def test_a_broken_download_is_resumed_and_unpacked(tmp_path, own_folder, server):
+    content = zipped(tmp_path)
+    server.pages["coco.zip"] = ranged(content, breaks_at=[len(content) // 2])
+    loaded = load_coco(confirm=lambda: True)
+    np.testing.assert_array_equal(loaded["y_val"], VAL)
+    assert [asked for _, asked in server.asked] == [None, f"bytes={len(content) // 2}-"]
+    assert [path.name for path in own_folder.parent.iterdir()] == ["coco_captioning"]
+
+
+@pytest.mark.parametrize("confirm", [None, lambda: False])
+def test_nothing_is_downloaded_unasked(own_folder, server, confirm):
+    with pytest.raises(DownloadError, match="about 1 GB to download"):
+        load_coco(confirm=confirm)
+    assert server.asked == [] and not own_folder.exists()
+
+
+def test_other_content_than_expected_is_refused(tmp_path, own_folder, server, monkeypatch):
+    monkeypatch.setitem(data.coco.SHA256, "train2014_urls.txt", "0" * 64)
+    server.pages["coco.zip"] = whole(zipped(tmp_path))
+    with pytest.raises(DataError, match="train2014_urls.txt is not what it should be"):
+        load_coco(confirm=lambda: True)
+
+
+def test_a_path_that_leads_outside_is_refused(tmp_path, own_folder, server):
+    server.pages["coco.zip"] = whole(zipped(tmp_path, [("../../escaped.txt", "!")]))
+    with pytest.raises(DataError):
+        load_coco(confirm=lambda: True)
+    assert not own_folder.exists() and not list(tmp_path.glob("**/escaped.txt"))
