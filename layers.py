@@ -26,6 +26,7 @@ What holds for all of them:
 The derivations of all gradients are in docs/derivations.md.
 """
 import collections
+import math
 import weakref
 
 import numpy as np
@@ -73,7 +74,7 @@ def fc_backward(dout, cache, *, needs_dx=True):
     Returns (dx, dw, db) with the shapes of x, w and b.
     Derived in docs/derivations.md, "Fully connected layer".
     """
-    x, w = cache
+    x, w = as_cache("fc_backward", cache, None, 2)
     dout = as_upstream_gradient("fc_backward", dout, (len(x), w.shape[1]))
     rows = x.reshape(len(x), -1)
     # out_nm = Σ_d x_nd·w_dm + b_m  ⇒  dx_nd = Σ_m dout_nm·w_dm, that is dx = dout·wᵀ
@@ -106,7 +107,7 @@ def relu_backward(dout, cache):
     Returns dx. The slope at x = 0 is taken as 0, as in PyTorch.
     Derived in docs/derivations.md, "ReLU".
     """
-    x = cache
+    x, = as_cache("relu_backward", (cache,), None)
     dout = as_upstream_gradient("relu_backward", dout, x.shape)
     # out = x where x > 0, else 0  ⇒  dx = dout ⊙ [x > 0];
     # "not x <= 0" lets dout through where x is NaN, and never hides it.
@@ -176,7 +177,7 @@ def conv_backward(dout, cache, *, needs_dx=True):
     Source: EECS 545 homework 4, questions 1 (c) and 6.
     Derived in docs/derivations.md, "Convolution".
     """
-    x, w = cache
+    x, w = as_cache("conv_backward", cache, 4, 4)
     N, C, H, W = x.shape
     F, _, HH, WW = w.shape
     OH, OW = H - HH + 1, W - WW + 1
@@ -297,7 +298,7 @@ def max_pool_backward(dout, cache):
     in row-major order, as in PyTorch; overlapping windows add up.
     Derived in docs/derivations.md, "Max pooling".
     """
-    x, out, pool_param = cache
+    x, out, pool_param = as_cache("max_pool_backward", cache, 4, 4, dict)
     dout = as_upstream_gradient("max_pool_backward", dout, out.shape)
     pool_height, pool_width, stride = _pool_sizes(pool_param, x.shape[2:])
     dx = zeros(x.shape, dout.dtype)
@@ -461,20 +462,45 @@ def check_sizes(model, **sizes):
 
 def check_options(model, reg, dtype):
     """(reg, dtype) of a model as a float and a numpy.dtype, or ValueError."""
-    if isinstance(reg, bool) or not isinstance(reg, (int, float, np.number)) or \
-            not 0 <= reg < np.inf:
+    if not is_number(reg, least=0):
         raise ValueError(f"{model}: reg expects a number of at least 0, got {reg!r}")
-    if np.dtype(dtype).kind != "f":
+    try:
+        known = np.dtype(dtype)
+    except (TypeError, ValueError):
+        known = None
+    if dtype is None or known is None or known.kind != "f":
         raise ValueError(f"{model}: dtype expects float16, float32 or float64, got {dtype!r}")
-    return float(reg), np.dtype(dtype)
+    return float(reg), known
+
+
+def is_number(value, least=-np.inf):
+    """Whether this is a finite real number of at least so much; True and False are none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and \
+        not isinstance(value, bool) and bool(least <= value < np.inf)
+
+
+def random_generator(model, rng):
+    """The numpy.random.Generator that `rng`, a seed or such a generator, stands for, or ValueError."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise ValueError(f"{model}: rng expects a numpy.random.Generator, an integer of at least 0 "
+                         f"or None, got {rng!r}") from None
 
 
 def initial_weights(rng, shape, inputs, weight_scale, dtype):
     """Normal random weights; their standard deviation is weight_scale, or √(2 / inputs) for None.
 
     √(2 / inputs) keeps the size of the activations from one ReLU layer to the
-    next (He et al., "Delving deep into rectifiers", 2015).
+    next (He et al., "Delving deep into rectifiers", 2015). Raises ValueError for a
+    scale that is no number of at least 0 and for more weights than can be addressed.
     """
+    if weight_scale is not None and not is_number(weight_scale, least=0):
+        raise ValueError(f"weights: weight_scale expects None or a number of at least 0, "
+                         f"got {weight_scale!r}")
+    if math.prod(map(int, shape)) > np.iinfo(np.intp).max // 8:
+        raise ValueError(f"weights: the sizes of the model ask for an array of shape {shape}, "
+                         "which no memory holds")
     scale = np.sqrt(2 / inputs) if weight_scale is None else weight_scale
     return (scale * rng.standard_normal(shape)).astype(dtype)
 
@@ -515,8 +541,31 @@ def as_upstream_gradient(function, dout, shape, name="dout"):
     return dout
 
 
+def as_cache(function, cache, *parts):
+    """`cache` if it is what a forward pass returns, else ValueError.
+
+    `parts` says of each part how many axes it has, None standing for any, or its type.
+    """
+    def fits(value, part):
+        if isinstance(part, type):
+            return isinstance(value, part)
+        return isinstance(value, np.ndarray) and part in (None, value.ndim)
+
+    if not isinstance(cache, tuple) or len(cache) != len(parts) or not all(map(fits, cache, parts)):
+        raise ValueError(f"{function}: cache expects what the forward pass of this layer returned, "
+                         f"got {_described(cache)}")
+    return cache
+
+
+def _described(value):
+    """The shape of an array, the same of each part of a tuple, else the type."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_described, value))})"
+    return f"array of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
 def as_indices(function, name, value, shape, upper):
-    """`value` as an integer array of this shape with 0 <= value < upper, or ValueError.
+    """`value` as an array of indices of this shape with 0 <= value < upper, or ValueError.
 
     A shape of None stands for any that is not empty.
     NumPy alone would take -1 for the last entry without a word.
@@ -539,4 +588,4 @@ def as_indices(function, name, value, shape, upper):
         place = tuple(int(i) for i in np.argwhere(outside)[0])
         raise ValueError(f"{function}: {name} expects 0 to {upper - 1}, "
                          f"got {array[place]} at index {place if len(place) > 1 else place[0]}")
-    return array
+    return array.astype(np.intp, copy=False)    # np.take has no use for unsigned ones
