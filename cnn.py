@@ -1,9 +1,9 @@
 """A small convolutional network: conv - relu - 2x2 max pool - fc - relu - fc - softmax."""
 import numpy as np
 
-from layers import (check_options, check_sizes, conv_backward, conv_forward, fc_backward,
-                    fc_forward, initial_weights, max_pool_backward, max_pool_forward,
-                    relu_backward, relu_forward, softmax_loss)
+from layers import (as_float_array, check_options, check_sizes, conv_backward, conv_forward,
+                    fc_backward, fc_forward, initial_weights, max_pool_backward, max_pool_forward,
+                    random_generator, relu_backward, relu_forward, softmax_loss)
 
 POOL = {"pool_height": 2, "pool_width": 2, "stride": 2}
 
@@ -46,7 +46,7 @@ class ConvNet:
         self.input_dim = (C, H, W)
         pooled_height, pooled_width = (H - filter_size + 1) // 2, (W - filter_size + 1) // 2
         features = num_filters * pooled_height * pooled_width
-        rng = np.random.default_rng(rng)
+        rng = random_generator("ConvNet", rng)
 
         def weights(inputs, *shape):
             return initial_weights(rng, shape, inputs, weight_scale, self.dtype)
@@ -67,7 +67,7 @@ class ConvNet:
         Returns scores (N, num_classes), or (loss, grads) with the keys of params.
         Raises ValueError where the sizes do not fit.
         """
-        X = np.asarray(X, dtype=self.dtype)
+        X = as_float_array("ConvNet", "X", X).astype(self.dtype, copy=False)
         if X.ndim != 4 or X.shape[1:] != self.input_dim:
             raise ValueError(f"ConvNet: X expects images of shape {self.input_dim} after the "
                              f"batch axis, got {X.shape}")

@@ -1,8 +1,8 @@
 """A network of two fully connected layers: fc - relu - fc - softmax."""
 import numpy as np
 
-from layers import (check_options, check_sizes, fc_backward, fc_forward, initial_weights,
-                    relu_backward, relu_forward, softmax_loss)
+from layers import (as_float_array, check_options, check_sizes, fc_backward, fc_forward,
+                    initial_weights, random_generator, relu_backward, relu_forward, softmax_loss)
 
 
 class TwoLayerNet:
@@ -26,7 +26,7 @@ class TwoLayerNet:
         check_sizes("TwoLayerNet", input_dim=input_dim, hidden_dim=hidden_dim,
                     num_classes=num_classes)
         self.reg, self.dtype = check_options("TwoLayerNet", reg, dtype)
-        rng = np.random.default_rng(rng)
+        rng = random_generator("TwoLayerNet", rng)
 
         def weights(*shape):
             return initial_weights(rng, shape, shape[0], weight_scale, self.dtype)
@@ -45,7 +45,7 @@ class TwoLayerNet:
         Returns scores (N, num_classes), or (loss, grads) with the keys of params.
         Raises ValueError where the sizes do not fit.
         """
-        X = np.asarray(X, dtype=self.dtype)
+        X = as_float_array("TwoLayerNet", "X", X).astype(self.dtype, copy=False)
         W1, b1, W2, b2 = (self.params[name] for name in ("W1", "b1", "W2", "b2"))
         hidden, cache1 = fc_forward(X, W1, b1)
         active, cache_relu = relu_forward(hidden)

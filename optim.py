@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from layers import empty
+from layers import as_float_array, empty, is_number
 
 
 def sgd(w, dw, config=None):
@@ -24,7 +24,7 @@ def sgd(w, dw, config=None):
     config: learning_rate (0.01).
     Raises ValueError for unknown entries, impossible values and shapes that differ.
     """
-    config = _completed("sgd", w, dw, config, learning_rate=1e-2)
+    w, dw, config = _completed("sgd", w, dw, config, learning_rate=1e-2)
     next_w = empty(w.shape, w.dtype)
     np.multiply(dw, -config["learning_rate"], out=next_w)
     next_w += w
@@ -47,8 +47,8 @@ def sgd_momentum(w, dw, config=None):
     Sutskever et al., "On the importance of initialization and momentum", 2013.
     Raises ValueError for unknown entries, impossible values and shapes that differ.
     """
-    config = _completed("sgd_momentum", w, dw, config, state=("velocity",),
-                        learning_rate=1e-2, momentum=0.9, nesterov=False)
+    w, dw, config = _completed("sgd_momentum", w, dw, config, state=("velocity",),
+                               learning_rate=1e-2, momentum=0.9, nesterov=False)
     learning_rate, momentum = config["learning_rate"], config["momentum"]
     velocity, next_w = empty(w.shape, w.dtype), empty(w.shape, w.dtype)
     np.multiply(config["velocity"], momentum, out=velocity)
@@ -73,8 +73,8 @@ def rmsprop(w, dw, config=None):
     Raises ValueError for unknown entries, impossible values and shapes that differ.
     Source: Hinton, "Neural networks for machine learning", lecture 6e, 2012.
     """
-    config = _completed("rmsprop", w, dw, config, state=("cache",),
-                        learning_rate=1e-2, decay_rate=0.99, epsilon=1e-8)
+    w, dw, config = _completed("rmsprop", w, dw, config, state=("cache",),
+                               learning_rate=1e-2, decay_rate=0.99, epsilon=1e-8)
     learning_rate, decay_rate = config["learning_rate"], config["decay_rate"]
     next_w, cache = empty(w.shape, w.dtype), empty(w.shape, w.dtype)
     for w_, dw_, old_cache, cache_, next_w_ in _blocks(w, dw, config["cache"], cache, next_w):
@@ -99,9 +99,9 @@ def adam(w, dw, config=None):
     Source: Kingma and Ba, "Adam", 2015, algorithm 1; Loshchilov and Hutter,
     "Decoupled weight decay regularization", 2019.
     """
-    config = _completed("adam", w, dw, config, state=("m", "v"),
-                        learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8,
-                        weight_decay=0.0, t=0)
+    w, dw, config = _completed("adam", w, dw, config, state=("m", "v"),
+                               learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8,
+                               weight_decay=0.0, t=0)
     learning_rate, beta1, beta2 = config["learning_rate"], config["beta1"], config["beta2"]
     config["t"] = t = config["t"] + 1
     # The two corrections are scalars: apply them to scalars, not to arrays.
@@ -138,29 +138,33 @@ _LIMITS = {
 
 
 def _completed(rule, w, dw, config, state=(), **defaults):
-    """A checked copy of config in which nothing is missing.
+    """(w, dw, config): floating-point arrays, and a checked copy in which nothing is missing.
 
     Numbers become Python's own, because a NumPy float64 scalar would turn
     float32 weights into float64. State that is missing starts at zero.
     """
+    w, dw = as_float_array(rule, "w", w), as_float_array(rule, "dw", dw)
     if w.shape != dw.shape:
         raise ValueError(f"{rule}: dw expects the shape of w, {w.shape}, got {dw.shape}")
     config = {} if config is None else config
+    if not isinstance(config, dict):
+        raise ValueError(f"{rule}: config expects a dict, got {config!r}")
     unknown = set(config) - set(defaults) - set(state)
     if unknown:
         raise ValueError(f"{rule}: config knows {', '.join([*defaults, *state])}; "
-                         f"got {', '.join(map(repr, sorted(unknown)))}")
+                         f"got {', '.join(sorted(map(repr, unknown)))}")
     completed = {name: _checked_number(rule, name, config.get(name, default), default)
                  for name, default in defaults.items()}
     for name in state:
         value = config.get(name)
         if value is None:
             value = np.zeros_like(w)
-        elif value.shape != w.shape:
+        value = as_float_array(rule, f"config[{name!r}]", value)
+        if value.shape != w.shape:
             raise ValueError(f"{rule}: config[{name!r}] expects the shape of w, {w.shape}, "
                              f"got {value.shape}")
         completed[name] = value
-    return completed
+    return w, dw, completed
 
 
 def _checked_number(rule, name, value, default):
@@ -170,10 +174,9 @@ def _checked_number(rule, name, value, default):
         if not isinstance(value, (bool, np.bool_)):
             raise ValueError(f"{rule}: config[{name!r}] expects True or False, got {value!r}")
         return bool(value)
-    try:
-        number = kind(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{rule}: config[{name!r}] expects a number, got {value!r}") from None
+    if not is_number(value):
+        raise ValueError(f"{rule}: config[{name!r}] expects a number, got {value!r}")
+    number = kind(value)
     lower, lower_allowed, upper = _LIMITS[name]
     if not (lower < number < upper or (lower_allowed and number == lower)) or number != value:
         least = f"at least {lower}" if lower_allowed else f"above {lower}"
