@@ -30,7 +30,7 @@ def argument_parser(description, *, script, epochs, data_dir_help):
                         help="auto takes the real data if they are there or can be downloaded, "
                              "else draws synthetic ones and says so")
     parser.add_argument("--data-dir", metavar="DIR", help=data_dir_help)
-    parser.add_argument("--out", metavar="DIR", default=os.path.join("results", script),
+    parser.add_argument("--out", type=folder, metavar="DIR", default=os.path.join("results", script),
                         help="folder for metrics.json, pictures and checkpoints")
     parser.add_argument("--epochs", type=positive_integer, metavar="N", default=epochs,
                         help="passes over the training data")
@@ -52,6 +52,13 @@ def parse(parser, argv, quick):
     if args.data == "synthetic" and args.data_dir:
         parser.error("--data-dir is for real data: leave it out, or leave out --data synthetic")
     return args
+
+
+def folder(text):
+    """For argparse: a path that is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("expects a folder, got nothing")
+    return text
 
 
 def positive_integer(text):
@@ -99,6 +106,9 @@ def run(main):
         sys.exit(130)
     except (UserError, DataError, DownloadError, CheckpointError, DivergedError) as error:
         sys.exit(_one_line(error))
+    except MemoryError as error:
+        sys.exit(_one_line(f"not enough memory: {error}. Try smaller sizes of the model or of "
+                           "the batches"))
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         sys.exit(_one_line(f"{place}{error.strerror or error}"))

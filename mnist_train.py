@@ -41,7 +41,10 @@ def arguments(argv=None):
 
 def train(args, data, hidden_dim, seed, checkpoint, label):
     """One training, from its checkpoint if --resume asks for it. Returns the Solver."""
-    model = TwoLayerNet(28 * 28, hidden_dim, 10, reg=args.reg, rng=seed)
+    try:
+        model = TwoLayerNet(28 * 28, hidden_dim, 10, reg=args.reg, rng=seed)
+    except ValueError as error:
+        raise experiment.UserError(str(error)) from None
     solver = Solver(model, data, update_rule="sgd_momentum",
                     optim_config={"learning_rate": args.learning_rate, "momentum": 0.9},
                     lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,

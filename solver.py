@@ -11,12 +11,19 @@ import zipfile
 import numpy as np
 
 import optim
+from layers import as_float_array, as_indices, is_number
 
 
 def accuracy(model, X, y):
-    """The default metric: (samples whose largest score is at their label, samples)."""
-    scores = model.loss(X)
-    return int(np.sum(np.argmax(scores, axis=1) == y)), len(y)
+    """The default metric: (samples whose largest score is at their label, samples).
+
+    The total is NaN where a score is: argmax would take it for the largest.
+    Raises ValueError for labels that are not integers, out of range or too few.
+    """
+    scores = as_float_array("accuracy", "scores", model.loss(X), ndim=2)
+    y = as_indices("accuracy", "y", y, scores.shape[:1], scores.shape[1])
+    right = np.nan if np.isnan(scores).any() else int(np.sum(np.argmax(scores, axis=1) == y))
+    return right, len(y)
 
 
 class DivergedError(ArithmeticError):
@@ -73,20 +80,26 @@ class Solver:
                  batch_size=100, num_epochs=10, metric=accuracy, extra_metrics=None,
                  num_train_samples=1000, eval_batch_size=1000, seed=0, checkpoint=None,
                  verbose=False, label=""):
+        if not isinstance(getattr(model, "params", None), dict) or \
+                not callable(getattr(model, "loss", None)):
+            raise ValueError("Solver: model expects an object with a dict `params` and a method "
+                             f"`loss`, got {type(model).__name__}")
         self.model = model
         self.X_train, self.y_train = _samples(data, "train")
         self.X_val, self.y_val = _samples(data, "val")
         self.update_rule = _rule(update_rule)
-        optim_config = dict(optim_config or {})
+        optim_config = {name: value.item() if isinstance(value, np.generic) else value
+                        for name, value in _dict("optim_config", optim_config).items()}
         self.lr_decay = _positive("lr_decay", lr_decay)
         self.batch_size = _positive_integer("batch_size", batch_size)
         self.num_epochs = _positive_integer("num_epochs", num_epochs)
-        self.metric = metric
-        self.extra_metrics = dict(extra_metrics or {})
+        self.metric = _function("metric", metric)
+        self.extra_metrics = {name: _function(f"extra_metrics[{name!r}]", function)
+                              for name, function in _dict("extra_metrics", extra_metrics).items()}
         self.num_train_samples = _positive_integer("num_train_samples", num_train_samples)
         self.eval_batch_size = _positive_integer("eval_batch_size", eval_batch_size)
-        self.seed = seed
-        self.checkpoint = None if checkpoint is None else os.fspath(checkpoint)
+        self.seed = _natural_number("seed", seed)
+        self.checkpoint = _path("checkpoint", checkpoint)
         self.verbose = verbose
         self.label = label
 
@@ -99,14 +112,15 @@ class Solver:
         self.extra_history = {name: [] for name in self.extra_metrics}
         self.best_val_acc = -np.inf
         self.best_params = None
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(self.seed)
         self._order = None           # the epoch's order of samples, while inside an epoch
         self._batches_done = 0       # batches of this epoch that were stepped on
         self._last_params = None     # the parameters to go on from, once the best are in the model
         self._settings = {
-            "update_rule": self.update_rule.__name__, "optim_config": optim_config,
-            "lr_decay": lr_decay, "batch_size": batch_size, "seed": seed,
-            "num_train_samples": num_train_samples, "num_train": len(self.X_train),
+            "update_rule": getattr(self.update_rule, "__name__", type(self.update_rule).__name__),
+            "optim_config": optim_config, "lr_decay": self.lr_decay,
+            "batch_size": self.batch_size, "seed": self.seed,
+            "num_train_samples": self.num_train_samples, "num_train": len(self.X_train),
             "params": {name: [list(value.shape), str(value.dtype)]
                        for name, value in model.params.items()},
             "data": _fingerprint(self.y_train, self.y_val),
@@ -215,7 +229,13 @@ class Solver:
                 f"  validation {self.val_acc_history[-1]:.4f}")
 
     def check_accuracy(self, X, y, num_samples=None):
-        """The metric over (X, y), or over num_samples of them drawn with a fixed seed."""
+        """The metric over (X, y), or over num_samples of them drawn with a fixed seed.
+
+        Raises ValueError where X and y do not go together or the metric counts nothing.
+        """
+        X, y = _paired("X", X, "y", y)
+        if num_samples is not None:
+            num_samples = _positive_integer("num_samples", num_samples)
         indices = np.arange(len(X))
         if num_samples is not None and num_samples < len(X):
             indices = np.sort(np.random.default_rng(self.seed).choice(
@@ -226,6 +246,8 @@ class Solver:
             batch_total, batch_count = self.metric(self.model, X[batch], y[batch])
             total += batch_total
             count += batch_count
+        if not count > 0:
+            raise ValueError(f"Solver: metric expects to count something, got a count of {count}")
         return float(total / count)
 
     # ------------------------------------------------------------ checkpoints
@@ -456,17 +478,38 @@ class _DelayedInterrupt:
 
 def _samples(data, part):
     """(X, y) of one part of the data, checked to go together."""
-    for name in (f"X_{part}", f"y_{part}"):
+    names = f"X_{part}", f"y_{part}"
+    if not isinstance(data, dict):
+        raise ValueError(f"Solver: data expects a dict with X_train, y_train, X_val and y_val, "
+                         f"got {type(data).__name__}")
+    for name in names:
         if name not in data:
             raise ValueError(f"Solver: data expects X_train, y_train, X_val and y_val; "
                              f"{name} is missing")
-    X, y = (np.asarray(value) if isinstance(value, (list, tuple)) else value
-            for value in (data[f"X_{part}"], data[f"y_{part}"]))
+    return _paired(names[0], data[names[0]], names[1], data[names[1]])
+
+
+def _paired(X_name, X, y_name, y):
+    """(X, y), checked to be as long as each other; lists become arrays."""
+    values = []
+    for name, value in ((X_name, X), (y_name, y)):
+        try:
+            if isinstance(value, (list, tuple)):
+                value = np.asarray(value)
+            len(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"Solver: data expects arrays of samples, {name} is none: "
+                             f"{error}") from None
+        if isinstance(value, (str, bytes, dict, set)) or getattr(value, "dtype", None) == object:
+            raise ValueError(f"Solver: data expects arrays of samples, {name} is none: it is a "
+                             f"{type(value).__name__} of objects")
+        values.append(value)
+    X, y = values
     if len(X) != len(y):
-        raise ValueError(f"Solver: data expects as many y_{part} as X_{part}, {len(X)}, "
+        raise ValueError(f"Solver: data expects as many {y_name} as {X_name}, {len(X)}, "
                          f"got {len(y)}")
     if len(X) == 0:
-        raise ValueError(f"Solver: data expects at least one sample in X_{part}, got none")
+        raise ValueError(f"Solver: data expects at least one sample in {X_name}, got none")
     return X, y
 
 
@@ -482,8 +525,7 @@ def _rule(update_rule):
 
 
 def _positive(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or \
-            not 0 < value < np.inf:
+    if not is_number(value, least=0) or value == 0:
         raise ValueError(f"Solver: {name} expects a positive number, got {value!r}")
     return float(value)
 
@@ -492,6 +534,33 @@ def _positive_integer(name, value):
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"Solver: {name} expects a positive integer, got {value!r}")
     return int(value)
+
+
+def _natural_number(name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise ValueError(f"Solver: {name} expects an integer of at least 0, got {value!r}")
+    return int(value)
+
+
+def _function(name, value):
+    if not callable(value):
+        raise ValueError(f"Solver: {name} expects a function, got {value!r}")
+    return value
+
+
+def _dict(name, value):
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"Solver: {name} expects a dict or None, got {value!r}")
+    return dict(value or {})
+
+
+def _path(name, value):
+    if value is None:
+        return None
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise ValueError(f"Solver: {name} expects a path or None, got {value!r}") from None
 
 
 def _copies(params):

@@ -15,7 +15,7 @@ ALLOWED = {
     "layers": set(),
     "rnn_layers": {"layers"},
     "optim": {"layers"},        # for its reuse of memory
-    "solver": {"optim"},
+    "solver": {"layers", "optim"},  # layers for its checks of arguments
     "fc_net": {"layers"},
     "cnn": {"layers"},
     "rnn": {"layers", "rnn_layers"},

@@ -34,7 +34,7 @@ class Recorder:
 
     def loss(self, X, y=None):
         if y is None:
-            return np.eye(3)[np.zeros(len(X), dtype=int)]
+            return np.eye(30)[np.zeros(len(X), dtype=int)]
         self.seen.append(list(X))
         return 1.0, {"w": np.ones(2)}
 
