@@ -27,6 +27,7 @@ The derivations of all gradients are in docs/derivations.md.
 """
 import collections
 import math
+import sys
 import weakref
 
 import numpy as np
@@ -473,10 +474,11 @@ def check_options(model, reg, dtype):
     return float(reg), known
 
 
-def is_number(value, least=-np.inf):
+def is_number(value, least=-sys.float_info.max):
     """Whether this is a finite real number of at least so much; True and False are none."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and \
-        not isinstance(value, bool) and bool(least <= value < np.inf)
+    value = value.item() if isinstance(value, np.generic) else value
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and \
+        least <= value <= sys.float_info.max
 
 
 def random_generator(model, rng):
