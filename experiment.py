@@ -29,7 +29,7 @@ def argument_parser(description, *, script, epochs, data_dir_help):
     parser.add_argument("--data", choices=("auto", "real", "synthetic"), default="auto",
                         help="auto takes the real data if they are there or can be downloaded, "
                              "else draws synthetic ones and says so")
-    parser.add_argument("--data-dir", metavar="DIR", help=data_dir_help)
+    parser.add_argument("--data-dir", type=folder, metavar="DIR", help=data_dir_help)
     parser.add_argument("--out", type=folder, metavar="DIR", default=os.path.join("results", script),
                         help="folder for metrics.json, pictures and checkpoints")
     parser.add_argument("--epochs", type=positive_integer, metavar="N", default=epochs,
