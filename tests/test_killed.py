@@ -1,0 +1,193 @@
+"""Scripts killed without warning at any moment: resumed, they end as if nothing had happened.
+
+kill -9 leaves no chance to clean up. Whatever moment it hits, in the middle of a step, of a
+checkpoint or of a picture, the next run with --resume has to arrive at the same bits.
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from solver import read_checkpoint
+from test_scripts import PICTURES, ROOT, metrics_of, run, tiny_mnist, without_times  # noqa: F401
+
+# What each script is asked to do: small, but with several checkpoints on the way.
+TASKS = {
+    "mnist_train": ["--hidden-sizes", "3", "40", "--epochs", "3", "--batch-size", "50"],
+    "cnn_train": ["--num-filters", "4", "--filter-size", "5", "--hidden-dim", "20", "--epochs", "3",
+                  "--batch-size", "20"],
+}
+every_script = pytest.mark.parametrize("script", TASKS)
+
+# Run in place of the script: it dies in the middle of writing a file, the killed_write'th one.
+KILLED_WHILE_WRITING = """
+import io, os, runpy, signal, sys
+import numpy as np
+import solver
+
+class HalfWritten(io.FileIO):
+    def write(self, content):
+        super().write(bytes(content)[:len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+script, killed_write = sys.argv[1], int(sys.argv[2])
+sys.argv = [script, *sys.argv[3:]]
+writes = 0
+
+def open_or_die(path, mode):
+    global writes
+    writes += 1
+    return HalfWritten(path, "wb") if writes == killed_write else open(path, mode)
+
+solver.open = open_or_die
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def whole_runs(tiny_mnist, tmp_path_factory):  # noqa: F811
+    """script -> (folder of a run that nobody disturbed, its seconds), run when first asked for."""
+    finished = {}
+
+    def of(script):
+        if script not in finished:
+            folder = tmp_path_factory.mktemp(script)
+            started = time.monotonic()
+            run(script, *command(script, tiny_mnist, folder))
+            finished[script] = folder, time.monotonic() - started
+        return finished[script]
+
+    return of
+
+
+def command(script, data_dir, out):
+    return ["--data-dir", str(data_dir), "--out", str(out), "--seed", "5", *TASKS[script]]
+
+
+def killed_at(seconds, script, arguments):
+    """Start the script and kill it after so many seconds; whether it was still running."""
+    process = subprocess.Popen([sys.executable, ROOT / f"{script}.py", *arguments],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    _, errors = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), errors
+    return process.returncode != 0
+
+
+def assert_same_results(script, actual, expected):
+    """Parameters, histories, metrics and pictures are the same bits, and nothing is left over."""
+    assert without_times(metrics_of(actual)) == without_times(metrics_of(expected))
+    for name in PICTURES[script]:
+        assert (actual / name).read_bytes() == (expected / name).read_bytes(), name
+    assert files_below(actual) == files_below(expected)
+    for path in (expected / "checkpoints").iterdir():
+        state, arrays = read_checkpoint(actual / "checkpoints" / path.name)
+        expected_state, expected_arrays = read_checkpoint(path)
+        for either in (state, expected_state):
+            either.pop("seconds")
+        assert json.dumps(state) == json.dumps(expected_state)
+        assert arrays.keys() == expected_arrays.keys()
+        for name, array in arrays.items():
+            assert array.dtype == expected_arrays[name].dtype
+            np.testing.assert_array_equal(array, expected_arrays[name], strict=True)
+
+
+def files_below(folder):
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_whole(folder):
+    """Whatever bears the name of a finished file is one, at any moment."""
+    for path in (folder / "checkpoints").glob("*.npz"):
+        read_checkpoint(path)
+    if (folder / "metrics.json").exists():
+        metrics_of(folder)
+    for path in folder.glob("*.png"):
+        assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
+
+
+def kill_and_resume(script, data_dir, whole_run, out, kills, seed):
+    """Kill the script `kills` times at random moments, resuming each time; returns how many hit.
+
+    A run that ends before its moment is compared and begun again, so that all moments are met.
+    """
+    expected, seconds = whole_run
+    rng = np.random.default_rng(seed)
+    hits, number = 0, 0
+    arguments = command(script, data_dir, out / str(number))
+    while hits < kills:
+        hit = killed_at(rng.uniform(0.2, 1.0) * seconds, script, [*arguments, "--resume"])
+        hits += hit
+        assert_whole(out / str(number)) if hit else \
+            assert_same_results(script, out / str(number), expected)
+        if not hit:
+            number += 1
+            arguments = command(script, data_dir, out / str(number))
+    run(script, *arguments, "--resume")
+    assert_same_results(script, out / str(number), expected)
+    return hits
+
+
+@every_script
+def test_killed_at_random_moments(script, tiny_mnist, whole_runs, tmp_path):  # noqa: F811
+    assert kill_and_resume(script, tiny_mnist, whole_runs(script), tmp_path, kills=2, seed=0) == 2
+
+
+@pytest.mark.slow
+@every_script
+def test_killed_at_fifty_random_moments(script, tiny_mnist, whole_runs, tmp_path, capsys):  # noqa: F811
+    """Each a killed run of its own, resumed and compared."""
+    expected, seconds = whole_runs(script)
+    rng = np.random.default_rng(1)
+    kills = identical = 0
+    while kills < 50:
+        out = tmp_path / str(kills)
+        arguments = command(script, tiny_mnist, out)
+        if not killed_at(rng.uniform(0.1, 1.0) * seconds, script, arguments):
+            continue
+        kills += 1
+        if out.exists():
+            assert_whole(out)
+        run(script, *arguments, "--resume")
+        assert_same_results(script, out, expected)
+        identical += 1
+    with capsys.disabled():
+        print(f"\n{script}: {kills} kills, {identical} identical")
+
+
+@every_script
+@pytest.mark.parametrize("killed_write", [
+    1, pytest.param(2, marks=pytest.mark.slow), 3, *(
+        pytest.param(number, marks=pytest.mark.slow) for number in range(4, 9))])
+def test_killed_while_writing_a_file(script, killed_write, tiny_mnist, whole_runs, tmp_path):  # noqa: F811
+    """Half of a checkpoint or picture is on disk when the process dies."""
+    expected, _ = whole_runs(script)
+    arguments = command(script, tiny_mnist, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_WRITING, ROOT / f"{script}.py", str(killed_write),
+         *arguments], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len([path for path in files_below(tmp_path) if path.suffix == ".tmp"]) == 1
+    assert_whole(tmp_path)
+    run(script, *arguments, "--resume")
+    assert_same_results(script, tmp_path, expected)
+
+
+@every_script
+def test_what_a_kill_left_behind_is_cleaned_up_by_a_fresh_start(
+        script, tiny_mnist, whole_runs, tmp_path):  # noqa: F811
+    expected, _ = whole_runs(script)
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("checkpoints/old.npz", "checkpoints/old.npz.tmp", "metrics.json.tmp",
+                 "learning_curves.png.tmp", "metrics.json"):
+        (tmp_path / name).write_bytes(b"half of")
+    run(script, *command(script, tiny_mnist, tmp_path))
+    assert_same_results(script, tmp_path, expected)
