@@ -129,9 +129,13 @@ def open_results(args):
     checkpoints, so that they are never taken for its own.
     """
     checkpoints = os.path.join(args.out, "checkpoints")
-    os.makedirs(checkpoints, exist_ok=True)
-    old = [os.path.join(checkpoints, name) for name in os.listdir(checkpoints)
-           if name.endswith((".npz", ".pth", ".tmp"))]
+    try:
+        os.makedirs(checkpoints, exist_ok=True)
+        old = [os.path.join(checkpoints, name) for name in os.listdir(checkpoints)
+               if name.endswith((".npz", ".pth", ".tmp"))]
+    except OSError as error:
+        raise UserError(f"the results folder {checkpoints} cannot be used: {error.strerror}. "
+                        "Choose another one with --out") from error
     metrics = os.path.join(args.out, "metrics.json")
     if args.resume:
         if not old and not os.path.exists(metrics):
@@ -166,8 +170,18 @@ def finished_metrics(args):
 def save_metrics(args, metrics):
     """Write metrics.json, whole or not at all."""
     text = json.dumps(metrics, indent=2) + "\n"
-    save_atomically(os.path.join(args.out, "metrics.json"),
-                    lambda file: file.write(text.encode()))
+    _save(args, "metrics.json", lambda file: file.write(text.encode()))
+
+
+def _save(args, name, write):
+    """Call write(file) for a file of the results folder, whole or not at all."""
+    path = os.path.join(args.out, name)
+    try:
+        save_atomically(path, write)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}. Training is complete and "
+                        "its checkpoints are intact: free some space and go on with "
+                        "--resume") from error
 
 
 # ---------------------------------------------------------------- digits
@@ -255,8 +269,7 @@ def new_figure(width, height, title=None):
 
 def save_figure(args, name, figure):
     """Write a picture into the results folder, whole or not at all."""
-    save_atomically(os.path.join(args.out, name),
-                    lambda file: figure.savefig(file, format="png"))
+    _save(args, name, lambda file: figure.savefig(file, format="png"))
 
 
 def learning_curves(history, title, metric="accuracy"):

@@ -337,9 +337,10 @@ def write_checkpoint(path, state, arrays):
     try:
         save_atomically(path, lambda file: np.savez(file, **members))
     except OSError as error:
+        kept = "The last one that was written is intact: g" if os.path.exists(path) else "G"
         raise CheckpointError(f"cannot write the checkpoint {path}: {error.strerror or error}. "
-                              "The last one that was written is intact; free some space or "
-                              "choose another --out folder") from error
+                              f"{kept}o on with --resume once the folder can be written to, free "
+                              "some space, or choose another --out folder") from error
 
 
 def read_checkpoint(path):
