@@ -129,21 +129,20 @@ def open_results(args):
     checkpoints, so that they are never taken for its own.
     """
     checkpoints = os.path.join(args.out, "checkpoints")
+    metrics = os.path.join(args.out, "metrics.json")
     try:
         os.makedirs(checkpoints, exist_ok=True)
         old = [os.path.join(checkpoints, name) for name in os.listdir(checkpoints)
                if name.endswith((".npz", ".pth", ".tmp"))]
+        if not args.resume:
+            for path in [*old, metrics]:
+                if os.path.exists(path):
+                    os.remove(path)
     except OSError as error:
-        raise UserError(f"the results folder {checkpoints} cannot be used: {error.strerror}. "
+        raise UserError(f"the results folder cannot be used: {error.filename}: {error.strerror}. "
                         "Choose another one with --out") from error
-    metrics = os.path.join(args.out, "metrics.json")
-    if args.resume:
-        if not old and not os.path.exists(metrics):
-            print(f"No checkpoint in {args.out}: starting afresh.", flush=True)
-    else:
-        for path in [*old, metrics]:
-            if os.path.exists(path):
-                os.remove(path)
+    if args.resume and not old and not os.path.exists(metrics):
+        print(f"No checkpoint in {args.out}: starting afresh.", flush=True)
     return checkpoints
 
 
