@@ -1,0 +1,278 @@
+"""A full, read-only or vanishing disk, and checkpoints that are not what they should be.
+
+Each ends in one line that names the file and says what to do, with exit code 2, and whatever was
+whole before is whole afterwards: the training data and the last good checkpoint.
+"""
+import hashlib
+import os
+import pathlib
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import solver
+from fc_net import TwoLayerNet
+from solver import read_checkpoint, write_checkpoint
+from test_scripts import ROOT, run, tiny_mnist  # noqa: F401
+
+TASKS = {
+    "mnist_train": ["--hidden-sizes", "3", "300", "--epochs", "2", "--batch-size", "50"],
+    "cnn_train": ["--num-filters", "4", "--hidden-dim", "40", "--epochs", "2", "--batch-size", "50"],
+}
+# The first checkpoint that a script writes, and a setting that makes it another model's.
+FIRST = {"mnist_train": "hidden_3.npz", "cnn_train": "cnn.npz"}
+OTHER_MODEL = {"mnist_train": ["--reg", "0.5", "--learning-rate", "0.01"],
+               "cnn_train": ["--num-filters", "5"]}
+every_script = pytest.mark.parametrize("script", TASKS)
+
+
+def arguments(script, data_dir, out):
+    return ["--data-dir", str(data_dir), "--out", str(out), *TASKS[script]]
+
+
+def contents(folder):
+    """file -> digest of its content."""
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(pathlib.Path(folder).rglob("*")) if path.is_file()}
+
+
+def assert_one_line(done, *words):
+    """Exit code 2 and one line on standard error that has all of these words."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    for word in words:
+        assert str(word) in done.stderr, done.stderr
+
+
+def limited_files(size):
+    """For a child process: no file may grow beyond so many bytes, as if the disk were full."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+@pytest.fixture(scope="module")
+def finished_run(tiny_mnist, tmp_path_factory):  # noqa: F811
+    """script -> the folder of its finished run; run when first asked for."""
+    folders = {}
+
+    def of(script):
+        if script not in folders:
+            folders[script] = tmp_path_factory.mktemp(script) / "out"
+            run(script, *arguments(script, tiny_mnist, folders[script]))
+        return folders[script]
+
+    return of
+
+
+@pytest.fixture
+def unfinished(finished_run, tmp_path):
+    """script -> a copy of that folder as it is before the metrics and the pictures are written."""
+    def of(script):
+        shutil.copytree(finished_run(script) / "checkpoints", tmp_path / "out" / "checkpoints")
+        return tmp_path / "out"
+
+    return of
+
+
+# ---------------------------------------------------------------- disks
+
+@every_script
+def test_a_full_disk_while_training(script, tiny_mnist, tmp_path):  # noqa: F811
+    """The first checkpoint fits, a larger one does not."""
+    out, data = tmp_path / "out", contents(tiny_mnist)
+    size = {"mnist_train": 100_000, "cnn_train": 20_000}[script]
+    done = run(script, *arguments(script, tiny_mnist, out), expect=2, preexec_fn=limited_files(size))
+    failed = {"mnist_train": "hidden_300.npz", "cnn_train": "cnn.npz"}[script]
+    assert_one_line(done, "cannot write the checkpoint", out / "checkpoints" / failed, "free some")
+    assert contents(tiny_mnist) == data
+    left = {path.name for path in contents(out)}
+    assert left == ({"hidden_3.npz"} if script == "mnist_train" else set())
+    for name in left:
+        read_checkpoint(out / "checkpoints" / name)
+    run(script, *arguments(script, tiny_mnist, out), "--resume")
+
+
+@every_script
+def test_a_full_disk_after_training_names_the_picture_and_loses_nothing(
+        script, tiny_mnist, unfinished):  # noqa: F811
+    out = unfinished(script)
+    before = contents(out)
+    done = run(script, *arguments(script, tiny_mnist, out), "--resume", expect=2,
+               preexec_fn=limited_files(2_000))
+    assert_one_line(done, f"cannot write {out}", ".png", "--resume")
+    assert contents(out) == before
+    run(script, *arguments(script, tiny_mnist, out), "--resume")
+
+
+def on_disk(mount, folder, script, data_dir, out, *more):
+    """The finished process of a script in a world of its own, where `mount` was done to folder ($0)."""
+    world = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{mount} && exec "$@"',
+             str(folder)]
+    if shutil.which("unshare") is None or \
+            subprocess.run([*world, "true"], capture_output=True).returncode:
+        pytest.skip("this system does not let us mount a disk")
+    return subprocess.run(
+        [*world, sys.executable, str(ROOT / f"{script}.py"), *arguments(script, data_dir, out), *more],
+        capture_output=True, text=True, timeout=120)
+
+
+SMALL = 'mount -t tmpfs -o size=100k none "$0"'
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0"'
+
+
+@every_script
+def test_a_small_disk(script, tiny_mnist, tmp_path):  # noqa: F811
+    done = on_disk(SMALL, tmp_path, script, tiny_mnist, tmp_path / "out")
+    assert_one_line(done, "cannot write", tmp_path / "out", "No space left on device", "--out")
+
+
+@every_script
+def test_a_read_only_disk(script, tiny_mnist, tmp_path):  # noqa: F811
+    done = on_disk(READ_ONLY, tmp_path, script, tiny_mnist, tmp_path / "out")
+    assert_one_line(done, tmp_path / "out", "Read-only file system", "--out")
+
+
+@every_script
+@pytest.mark.parametrize("more, message", [
+    (["--epochs", "3", "--resume"], "cannot write the checkpoint"), (["--resume"], "cannot write"),
+    ([], "cannot be used")], ids=["more epochs", "pictures only", "afresh"])
+def test_a_results_folder_that_became_read_only(script, more, message, tiny_mnist, unfinished):  # noqa: F811
+    out = unfinished(script)
+    before = contents(out)
+    done = on_disk(READ_ONLY, out, script, tiny_mnist, out, *more)
+    assert_one_line(done, message, out, "Read-only file system")
+    assert contents(out) == before
+
+
+@every_script
+def test_a_results_folder_that_is_removed_while_training(script, tiny_mnist, tmp_path):  # noqa: F811
+    out, data = tmp_path / "out", contents(tiny_mnist)
+    process = subprocess.Popen(
+        [sys.executable, ROOT / f"{script}.py", *arguments(script, tiny_mnist, out),
+         "--epochs", "1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "epoch 1/" not in process.stdout.readline():
+        assert process.poll() is None
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(out, ignore_errors=True)      # a checkpoint may have come in between
+    _, errors = process.communicate(timeout=60)
+    done = subprocess.CompletedProcess([], process.returncode, "", errors)
+    assert_one_line(done, "cannot write the checkpoint", out, "No such file or directory", "--out")
+    assert "intact" not in errors and contents(tiny_mnist) == data
+
+
+# ---------------------------------------------------------------- checkpoints
+
+def damaged(kind, content):
+    half = len(content) // 2
+    return {"truncated": content[:half], "empty": b"", "one byte short": content[:-1],
+            "one flipped byte": content[:half] + bytes([content[half] ^ 0xff]) + content[half + 1:],
+            "a web page": b"<!doctype html><title>404</title>", "zeros": bytes(len(content)),
+            "a picture": b"\x89PNG\r\n\x1a\n" + content, "twice": content + content[:100]}[kind]
+
+
+@every_script
+@pytest.mark.parametrize("kind", ["truncated", "empty", "one byte short", "one flipped byte",
+                                  "a web page", "zeros"])
+def test_a_damaged_checkpoint_is_named_and_left_alone(script, kind, tiny_mnist, unfinished):  # noqa: F811
+    out = unfinished(script)
+    path = out / "checkpoints" / FIRST[script]
+    path.write_bytes(damaged(kind, path.read_bytes()))
+    before = contents(out)
+    done = run(script, *arguments(script, tiny_mnist, out), "--resume", expect=2)
+    assert_one_line(done, path, "damaged", "Delete it to start afresh")
+    assert contents(out) == before
+
+
+@every_script
+def test_a_checkpoint_of_another_model_is_named_and_left_alone(script, tiny_mnist, unfinished):  # noqa: F811
+    out = unfinished(script)
+    before = contents(out)
+    done = run(script, *arguments(script, tiny_mnist, out), *OTHER_MODEL[script], "--resume", expect=2)
+    assert_one_line(done, out / "checkpoints" / FIRST[script], "another training", "another --out")
+    assert contents(out) == before
+
+
+@every_script
+def test_a_checkpoint_of_the_other_script_is_named(script, tiny_mnist, unfinished, finished_run):  # noqa: F811
+    other = next(name for name in TASKS if name != script)
+    out = unfinished(script)
+    path = out / "checkpoints" / FIRST[script]
+    shutil.copy(finished_run(other) / "checkpoints" / FIRST[other], path)
+    done = run(script, *arguments(script, tiny_mnist, out), "--resume", expect=2)
+    assert_one_line(done, path, "another training")
+
+
+@every_script
+def test_a_checkpoint_of_another_version_is_named(
+        script, tiny_mnist, unfinished, monkeypatch):  # noqa: F811
+    out = unfinished(script)
+    path = out / "checkpoints" / FIRST[script]
+    state, arrays = read_checkpoint(path)
+    state.pop("version")
+    monkeypatch.setattr(solver, "CHECKPOINT_VERSION", 99)
+    write_checkpoint(path, state, arrays)
+    done = run(script, *arguments(script, tiny_mnist, out), "--resume", expect=2)
+    assert_one_line(done, path, "checkpoint format 99", "Delete it to start afresh")
+
+
+@pytest.mark.parametrize("text", ['[]', '1', 'null', '{}', '{"version": 1}', '"version"', 'NaN'])
+def test_a_state_that_is_none_is_refused(text, tmp_path):
+    """Contents of another program, whose checksum is right."""
+    path = tmp_path / "run.npz"
+    np.savez(path, state=np.array(text), sha256=np.array(solver._digest(text, {})))
+    with pytest.raises(solver.CheckpointError, match=str(path)):
+        state, _ = read_checkpoint(path)
+        train_from(path)
+
+
+def train_from(path):
+    data = {"X_train": np.ones((4, 5)), "y_train": np.zeros(4, int),
+            "X_val": np.ones((4, 5)), "y_val": np.zeros(4, int)}
+    solver.Solver(TwoLayerNet(5, 4, 3), data, checkpoint=path).resume()
+
+
+def test_a_planted_pickle_is_never_loaded(tmp_path):
+    """An array of objects is how code would come in; NumPy must not be asked to unpickle it."""
+    class Planted:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "code was run"),)
+
+    path = tmp_path / "run.npz"
+    planted = np.array([Planted()], dtype=object)
+    np.savez(path, state=np.array('{"version": 1}'), sha256=np.array("0"), weights=planted)
+    with pytest.raises(solver.CheckpointError, match="damaged"):
+        read_checkpoint(path)
+    path.write_bytes(pickle.dumps(Planted()))
+    with pytest.raises(solver.CheckpointError, match="damaged"):
+        read_checkpoint(path)
+    assert not (tmp_path / "code was run").exists()
+    np.load(path, allow_pickle=True)            # the trap is a real one
+    assert (tmp_path / "code was run").exists()
+
+
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_no_flipped_bit_goes_unnoticed(every, tmp_path):
+    """Every bit, or every 7th: the checkpoint is refused, or what is read is what was written."""
+    path = tmp_path / "run.npz"
+    write_checkpoint(path, {"epoch": 3}, {"params/W1": np.arange(3.0), "b": np.float32([1])})
+    content = bytearray(path.read_bytes())
+    good_state, good_arrays = read_checkpoint(path)
+    refused = 0
+    for bit in range(0, 8 * len(content), every):
+        flipped = content.copy()
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            state, arrays = read_checkpoint(path)
+        except solver.CheckpointError as error:
+            assert str(path) in str(error)
+            refused += 1
+            continue
+        assert state == good_state and arrays.keys() == good_arrays.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, good_arrays[name], strict=True)
+    assert refused > 4 * len(content) / every   # most bits are in the contents, not in a date
