@@ -482,7 +482,7 @@ def is_number(value, least=-sys.float_info.max):
 
 
 def random_generator(model, rng):
-    """The numpy.random.Generator that `rng`, a seed or such a generator, stands for, or ValueError."""
+    """The numpy.random.Generator that `rng`, such a generator or a seed, stands for, or ValueError."""
     try:
         return np.random.default_rng(rng)
     except (TypeError, ValueError):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from solver import read_checkpoint
-from test_scripts import PICTURES, ROOT, metrics_of, run, tiny_mnist, without_times  # noqa: F401
+from test_scripts import PICTURES, ROOT, metrics_of, run, tiny_mnist, without_times
 
 # What each script is asked to do: small, but with several checkpoints on the way.
 TASKS = {
@@ -50,7 +50,7 @@ runpy.run_path(script, run_name="__main__")
 
 
 @pytest.fixture(scope="module")
-def whole_runs(tiny_mnist, tmp_path_factory):  # noqa: F811
+def whole_runs(tiny_mnist, tmp_path_factory):
     """script -> (folder of a run that nobody disturbed, its seconds), run when first asked for."""
     finished = {}
 
@@ -137,13 +137,13 @@ def kill_and_resume(script, data_dir, whole_run, out, kills, seed):
 
 
 @every_script
-def test_killed_at_random_moments(script, tiny_mnist, whole_runs, tmp_path):  # noqa: F811
+def test_killed_at_random_moments(script, tiny_mnist, whole_runs, tmp_path):
     assert kill_and_resume(script, tiny_mnist, whole_runs(script), tmp_path, kills=2, seed=0) == 2
 
 
 @pytest.mark.slow
 @every_script
-def test_killed_at_fifty_random_moments(script, tiny_mnist, whole_runs, tmp_path, capsys):  # noqa: F811
+def test_killed_at_fifty_random_moments(script, tiny_mnist, whole_runs, tmp_path, capsys):
     """Each a killed run of its own, resumed and compared."""
     expected, seconds = whole_runs(script)
     rng = np.random.default_rng(1)
@@ -167,7 +167,7 @@ def test_killed_at_fifty_random_moments(script, tiny_mnist, whole_runs, tmp_path
 @pytest.mark.parametrize("killed_write", [
     1, pytest.param(2, marks=pytest.mark.slow), 3, *(
         pytest.param(number, marks=pytest.mark.slow) for number in range(4, 9))])
-def test_killed_while_writing_a_file(script, killed_write, tiny_mnist, whole_runs, tmp_path):  # noqa: F811
+def test_killed_while_writing_a_file(script, killed_write, tiny_mnist, whole_runs, tmp_path):
     """Half of a checkpoint or picture is on disk when the process dies."""
     expected, _ = whole_runs(script)
     arguments = command(script, tiny_mnist, tmp_path)
@@ -183,7 +183,7 @@ def test_killed_while_writing_a_file(script, killed_write, tiny_mnist, whole_run
 
 @every_script
 def test_what_a_kill_left_behind_is_cleaned_up_by_a_fresh_start(
-        script, tiny_mnist, whole_runs, tmp_path):  # noqa: F811
+        script, tiny_mnist, whole_runs, tmp_path):
     expected, _ = whole_runs(script)
     (tmp_path / "checkpoints").mkdir()
     for name in ("checkpoints/old.npz", "checkpoints/old.npz.tmp", "metrics.json.tmp",

@@ -1,4 +1,4 @@
-"""Random configurations of all layers against PyTorch, and properties of the Solver for random options."""
+"""Random configurations: all layers against PyTorch, and what the Solver promises for any options."""
 import collections
 import signal
 
