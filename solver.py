@@ -37,8 +37,9 @@ class Solver:
     """Trains a model by mini-batch gradient descent.
 
     A model has `params` (name -> array), `loss(X) -> scores` and
-    `loss(X, y) -> (loss, grads)` with grads keyed like params. The Solver knows
-    nothing else of it, nor what the samples are:
+    `loss(X, y) -> (loss, grads)` with grads keyed like params; if its loss draws random
+    numbers, from a generator `rng`, their state is kept in the checkpoint. The Solver
+    knows nothing else of it, nor what the samples are:
 
         solver = Solver(model, data, update_rule="adam", num_epochs=5)
         solver.train()
@@ -215,6 +216,11 @@ class Solver:
             progress.line(f"epoch {self.epoch}/{self.num_epochs}  "
                           f"loss {np.mean(losses):.4f}{self._accuracies()}")
 
+    @property
+    def _model_is_random(self):
+        """Whether the model draws random numbers in its loss, for dropout, from its own `rng`."""
+        return isinstance(getattr(self.model, "rng", None), np.random.Generator)
+
     def _learning_rate(self):
         """The learning rate in force, as far as it is known before the first step."""
         config = next(iter(self.configs.values()))
@@ -276,6 +282,7 @@ class Solver:
             "batches_done": self._batches_done, "inside_epoch": inside_epoch,
             "rng": self._epoch_rng_state if inside_epoch else self._rng.bit_generator.state,
             "best_val_acc": self.best_val_acc, "seconds": self.seconds,
+            "model_rng": self.model.rng.bit_generator.state if self._model_is_random else None,
         }
         write_checkpoint(self.checkpoint, state, arrays)
 
@@ -316,6 +323,8 @@ class Solver:
         self.seconds = state["seconds"]
         self._batches_done = state["batches_done"]
         self._rng.bit_generator.state = state["rng"]
+        if self._model_is_random:
+            self.model.rng.bit_generator.state = state["model_rng"]
         self._order = None
         self._last_params = None
         return True

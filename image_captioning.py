@@ -1,0 +1,357 @@
+"""A recurrent network learns to describe pictures.
+
+EECS 545 homework 4, image captioning: train a plain RNN or an LSTM to write the captions of
+COCO pictures, word by word, from features of the picture. Takes a folder in COCO's layout
+from data/coco_captioning or --data-dir, else downloads it (about 1 GB, and asks first), else
+draws small scenes with captions of its own.
+
+N: pictures or captions, T: words of a caption, D: features of a picture, V: words.
+"""
+import collections
+import functools
+import io
+import math
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+
+import experiment
+from data.coco import CaptionFeatures, decode_captions, load_coco
+from data.download import DownloadError
+from rnn import CaptioningRNN
+from solver import Solver
+
+SCRIPT = "image_captioning"
+SCENES = {False: (6_000, 500), True: (300, 60)}     # drawn for training and validation, by --quick
+QUICK_CAPTIONS = 2_000
+BLEU_SUBSET = 200                                   # pictures whose BLEU is taken after each epoch
+PICTURE_SECONDS = 5                                 # for one picture from the network
+
+
+def arguments(argv=None):
+    """The parsed command line."""
+    parser = experiment.argument_parser(
+        __doc__.split("\n\n")[0], script=SCRIPT, epochs=10,
+        data_dir_help="folder in the layout of CS231n's coco_captioning")
+    parser.add_argument("--cell", choices=("rnn", "lstm"), default="rnn", help="kind of network")
+    parser.add_argument("--pca", action=experiment.argparse.BooleanOptionalAction, default=True,
+                        help="512 principal components of the features instead of all 4,096")
+    parser.add_argument("--yes", action="store_true",
+                        help="download about 1 GB without asking, if need be")
+    for flag, default, meaning in (
+            ("--hidden-dim", 512, "numbers of the hidden state"),
+            ("--wordvec-dim", 256, "numbers of a word's vector"),
+            ("--batch-size", 100, "captions of a step"),
+            ("--beam", 5, "captions that beam search keeps at a time"),
+            ("--max-length", 17, "words of a caption that is written, at most")):
+        parser.add_argument(flag, type=experiment.positive_integer, default=default, metavar="N",
+                            help=meaning)
+    parser.add_argument("--overfit", type=experiment.positive_integer, metavar="N",
+                        help="learn only N captions, by heart: the loss is to come near 0")
+    parser.add_argument("--learning-rate", type=experiment.positive_number, default=1e-3,
+                        metavar="X", help="of the first epoch")
+    parser.add_argument("--lr-decay", type=experiment.positive_number, default=0.85, metavar="X",
+                        help="the learning rate is multiplied by it after each epoch")
+    parser.add_argument("--dropout", type=experiment.nonnegative_number, default=0.3, metavar="X",
+                        help="share of the words' and the hidden states' numbers that is dropped")
+    args = experiment.parse(parser, argv, quick={"epochs": 2, "hidden_dim": 128,
+                                                 "wordvec_dim": 64})
+    if args.overfit:
+        parser.set_defaults(epochs=100, dropout=0.0, lr_decay=0.98, batch_size=25)
+        args = experiment.parse(parser, argv, quick={"hidden_dim": 128})
+    return args
+
+
+# ---------------------------------------------------------------- data
+
+def load_captions(args):
+    """(data, kind) as data.coco.load_coco gives it; kind is 'real' or 'synthetic'."""
+    data = None if args.data == "synthetic" else _load_real(args)
+    kind = "synthetic" if data is None else "real"
+    if data is None:
+        from data.synthetic_scenes import load_synthetic_scenes
+        print("*** SYNTHETIC DATA: scenes drawn by data/synthetic_scenes.py, not COCO. ***\n"
+              "*** All figures and pictures of this run are about drawn scenes.        ***",
+              flush=True)
+        data = load_synthetic_scenes(args.seed, *SCENES[args.quick])
+    limit = args.overfit or (QUICK_CAPTIONS if args.quick else None)
+    if limit:
+        data = data | {name: part for X, y in (("X_train", "y_train"),)
+                       for name, part in ((X, _first_captions(data[X], limit)),
+                                          (y, data[y][:limit]))}
+    if args.overfit:
+        data = data | {"X_val": data["X_train"], "y_val": data["y_train"],
+                       "urls_val": data["urls_train"]}
+        for name in ("pictures", "scenes"):
+            if f"{name}_train" in data:
+                data[f"{name}_val"] = data[f"{name}_train"]
+    print(f"{data_name(args, kind)}: {len(data['y_train']):,} captions of "
+          f"{len(np.unique(data['X_train'].pictures)):,} pictures for training, "
+          f"{len(data['y_val']):,} of {len(np.unique(data['X_val'].pictures)):,} for validation, "
+          f"{len(data['idx_to_word']):,} words", flush=True)
+    return data, kind
+
+
+def _load_real(args):
+    """The folder of captions, or None where --data auto may do without."""
+    try:
+        return load_coco(args.data_dir, pca=args.pca, progress=True,
+                         confirm=functools.partial(_agrees, args))
+    except DownloadError as error:
+        if args.data == "real":
+            raise
+        print(f"COCO's captions cannot be had: {' '.join(str(error).split())}", flush=True)
+        return None
+
+
+def _agrees(args):
+    """Whether about 1 GB may be downloaded; who is not at a terminal has not said yes."""
+    if args.yes or not sys.stdin.isatty():
+        return args.yes
+    return input("Download about 1 GB of COCO features and captions? [y/N] ").lower() == "y"
+
+
+def _first_captions(X, count):
+    return CaptionFeatures(X.features, X.pictures[:count])
+
+
+def data_name(args, kind):
+    """What pictures and tables call the data."""
+    if kind == "synthetic":
+        return "synthetic scenes"
+    return os.path.basename(os.path.normpath(args.data_dir)) if args.data_dir else "COCO"
+
+
+# ---------------------------------------------------------------- how good a caption is
+
+def minus_loss_per_word(model, X, y):
+    """The Solver's metric, the larger the better: (minus the summed loss, words)."""
+    loss, words = model.total_loss(X, y)
+    return -loss, words
+
+
+def bleu(candidates, references, max_order=4):
+    """Corpus BLEU of orders 1 to max_order: how many n-grams stand in the references, too.
+
+        BLEU_k = exp(min(0, 1 - r / c)) · (precision_1 ⋯ precision_k)^(1 / k)
+
+    precision_n is the share of the candidates' n-grams that a reference has, each counted
+    at most as often as in the reference that has it most; c are the words of all candidates,
+    r those of the references that come closest to them in length (of two the shorter).
+
+    Inputs: candidates, a list of sentences; references, a list of lists of sentences; words
+    are what stands between spaces. Returns a list of max_order numbers from 0 to 1.
+    Raises ValueError where the lists differ in length or a candidate has no reference.
+    Source: Papineni et al., "BLEU: a method for automatic evaluation of machine
+    translation", 2002.
+    """
+    if len(candidates) != len(references) or not all(references) or not candidates:
+        raise ValueError(f"bleu: references expects at least one sentence for each of the "
+                         f"{len(candidates)} candidates, got {len(references)} lists")
+    right, total = np.zeros(max_order), np.zeros(max_order)
+    candidate_words = reference_words = 0
+    for candidate, sentences in zip(candidates, references):
+        words, sentences = candidate.split(), [sentence.split() for sentence in sentences]
+        candidate_words += len(words)
+        reference_words += min((abs(len(s) - len(words)), len(s)) for s in sentences)[1]
+        for n in range(1, max_order + 1):
+            most = collections.Counter()
+            for sentence in sentences:
+                most |= _ngrams(sentence, n)
+            counts = _ngrams(words, n)
+            right[n - 1] += (counts & most).total()
+            total[n - 1] += counts.total()
+    if not right.all():
+        # A precision of 0 makes its order, and all above, 0.
+        right[np.argmin(right != 0):] = 0
+    brevity = math.exp(min(0.0, 1 - reference_words / candidate_words)) if candidate_words else 0.0
+    with np.errstate(divide="ignore"):
+        log_precisions = np.log(right / np.maximum(total, 1))
+    orders = np.arange(1, max_order + 1)
+    return [float(value) for value in brevity * np.exp(np.cumsum(log_precisions) / orders)]
+
+
+def _ngrams(words, n):
+    """How often each run of n words occurs."""
+    return collections.Counter(zip(*(words[i:] for i in range(n))))
+
+
+def references_of(data, part, pictures):
+    """All captions of each of these pictures, as lists of sentences."""
+    sentences = collections.defaultdict(list)
+    wanted = set(pictures.tolist())
+    of_caption = data[f"X_{part}"].pictures
+    rows = [row for row in range(len(of_caption)) if int(of_caption[row]) in wanted]
+    for row, sentence in zip(rows, decode_captions(data[f"y_{part}"][rows], data["idx_to_word"])):
+        sentences[int(of_caption[row])].append(sentence)
+    return [sentences[int(picture)] for picture in pictures]
+
+
+def write_captions(model, data, part, pictures, max_length, **options):
+    """A sentence for each of these pictures, 500 at a time."""
+    features = data[f"X_{part}"].features
+    sentences = []
+    for start in range(0, len(pictures), 500):
+        captions = model.sample(features[pictures[start:start + 500]], max_length, **options)
+        sentences += decode_captions(captions, data["idx_to_word"])
+    return sentences
+
+
+def score(model, data, pictures, max_length, **options):
+    """BLEU 1 to 4 on these validation pictures."""
+    return bleu(write_captions(model, data, "val", pictures, max_length, **options),
+                references_of(data, "val", pictures))
+
+
+def share_of_true_captions(data, sentences, pictures):
+    """For drawn scenes: (share of shape, colour and size words right, share of true captions)."""
+    from data.synthetic_scenes import check_caption
+    checks = [check_caption(data["scenes_val"][picture], sentence)
+              for picture, sentence in zip(pictures, sentences)]
+    right, total = (sum(getattr(check, name) for check in checks) for name in ("right", "total"))
+    return right / max(total, 1), float(np.mean([check.true for check in checks]))
+
+
+# ---------------------------------------------------------------- pictures
+
+def load_picture(data, part, number, reachable):
+    """Picture `number` as an array, or None if it cannot be had.
+
+    reachable: a set that takes 'network' out once the network has failed, so that a page
+    of pictures does not wait for each of them.
+    """
+    if f"pictures_{part}" in data:
+        return data[f"pictures_{part}"][number]
+    address = data[f"urls_{part}"][number]
+    from matplotlib.image import imread
+    try:
+        if not address.startswith(("http://", "https://")):
+            return imread(os.path.join(data["folder"], address))
+        if "network" not in reachable:
+            return None
+        with urllib.request.urlopen(address, timeout=PICTURE_SECONDS) as answer:
+            return imread(io.BytesIO(answer.read(20_000_000)), format="jpg")
+    except urllib.error.HTTPError:
+        return None
+    except (OSError, ValueError, SyntaxError) as error:
+        if isinstance(error, (urllib.error.URLError, TimeoutError)):
+            reachable.discard("network")
+        return None
+
+
+def page_of_captions(data, part, pictures, sentences, title, columns=4):
+    """Pictures with the generated caption and the references under each."""
+    rows = -(-len(pictures) // columns)
+    figure = experiment.new_figure(3.6 * columns, 4.4 * rows + 0.5, title)
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    reachable = {"network"}
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, number, sentence, references in zip(
+            figure.axes, pictures, sentences, references_of(data, part, pictures)):
+        picture = load_picture(data, part, number, reachable)
+        if picture is None:
+            axes.imshow(np.full((224, 224, 3), 225, np.uint8))
+            axes.text(112, 112, _wrapped(data[f"urls_{part}"][number], 30), ha="center",
+                      va="center", fontsize=7)
+        else:
+            axes.imshow(picture, aspect="equal")
+        axes.set_title(_wrapped(sentence or "(no word)", 34), fontsize=10, weight="bold",
+                       color=experiment.COLOURS["train"])
+        axes.text(0.5, -0.03, "\n".join(_wrapped(reference, 46) for reference in references[:5]),
+                  transform=axes.transAxes, ha="center", va="top", fontsize=7)
+    return figure
+
+
+def _wrapped(text, width):
+    """Lines of at most so many characters; long words are cut."""
+    import textwrap
+    return "\n".join(textwrap.wrap(text, width)) or text
+
+
+# ---------------------------------------------------------------- the experiment
+
+def summary(metrics, out):
+    """What is printed at the end."""
+    lines = ["", f"Loss per word: {metrics['train_loss']:.3f} on training captions, "
+             f"{metrics['val_loss_per_word']:.3f} on validation captions."]
+    for name, label in (("bleu", "greedy"), ("bleu_beam", "beam search")):
+        scores = "  ".join(f"BLEU-{n} {value:.3f}" for n, value in enumerate(metrics[name], 1))
+        lines.append(f"{label:<12} {scores}")
+    if "words_right" in metrics:
+        lines.append(f"Of the drawn scenes' captions {metrics['captions_true']:.1%} are true; "
+                     f"{metrics['words_right']:.1%} of the words for shape, colour and size are.")
+    return "\n".join([*lines, f"{metrics['seconds']:.0f} seconds. Pictures and metrics.json are "
+                              f"in {out}"])
+
+
+def curves_figure(history, title):
+    """The learning curves, with the loss per word instead of an accuracy."""
+    return experiment.learning_curves(
+        {"loss": history["loss"], "train_accuracy": history["train_loss_per_word"],
+         "val_accuracy": history["val_loss_per_word"]}, title, metric="loss per word")
+
+
+def main(argv=None):
+    """The whole experiment."""
+    args = arguments(argv)
+    metrics = experiment.finished_metrics(args)
+    if metrics is not None:
+        print(f"This run is finished.\n{summary(metrics, args.out)}")
+        return
+    started = time.monotonic()
+    checkpoints = experiment.open_results(args)
+    data, kind = load_captions(args)
+    try:
+        model = CaptioningRNN(data["word_to_idx"], data["X_train"].shape[1], args.wordvec_dim,
+                              args.hidden_dim, args.cell, dropout=args.dropout, rng=args.seed)
+    except ValueError as error:
+        raise experiment.UserError(str(error)) from None
+    pictures = {part: np.unique(data[f"X_{part}"].pictures) for part in ("train", "val")}
+    subset = pictures["val"][:BLEU_SUBSET]
+    solver = Solver(model, data, update_rule="adam",
+                    optim_config={"learning_rate": args.learning_rate}, lr_decay=args.lr_decay,
+                    batch_size=args.batch_size, num_epochs=args.epochs, seed=args.seed,
+                    metric=minus_loss_per_word, extra_metrics={
+                        "BLEU-4": lambda model: score(model, data, subset, args.max_length)[3]},
+                    checkpoint=os.path.join(checkpoints, f"{args.cell}.npz"), verbose=True,
+                    label=args.cell)
+    if args.resume:
+        solver.resume()
+    solver.train()
+
+    name = data_name(args, kind)
+    history = {"loss": solver.loss_history,
+               "train_loss_per_word": [-value for value in solver.train_acc_history],
+               "val_loss_per_word": [-value for value in solver.val_acc_history],
+               "bleu_4_of_subset": solver.extra_history["BLEU-4"]}
+    experiment.save_figure(args, "learning_curves.png", curves_figure(
+        history, f"{args.cell.upper()} on {name}"))
+    for part in ("train", "val"):
+        shown = pictures[part][:8]
+        experiment.save_figure(args, f"captions_{part}.png", page_of_captions(
+            data, part, shown, write_captions(model, data, part, shown, args.max_length),
+            f"{ {'train': 'Training', 'val': 'Validation'}[part]} pictures of {name}: "
+            "what the network writes, and what people wrote"))
+    metrics = {
+        "data": kind, "data_name": name, "seed": args.seed, "config": experiment.config_of(args),
+        "val_loss_per_word": -solver.best_val_acc,
+        "train_loss": -solver.check_accuracy(data["X_train"], data["y_train"], 5000),
+        "bleu": score(model, data, pictures["val"], args.max_length),
+        "bleu_beam": score(model, data, pictures["val"], args.max_length, beam=args.beam,
+                           length_norm=0.7)}
+    if kind == "synthetic":
+        sentences = write_captions(model, data, "val", pictures["val"], args.max_length)
+        metrics["words_right"], metrics["captions_true"] = share_of_true_captions(
+            data, sentences, pictures["val"])
+    metrics |= {"history": history, "seconds": round(time.monotonic() - started, 1)}
+    experiment.save_metrics(args, metrics)
+    print(summary(metrics, args.out))
+
+
+if __name__ == "__main__":
+    experiment.run(main)
