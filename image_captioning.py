@@ -61,7 +61,8 @@ def arguments(argv=None):
     args = experiment.parse(parser, argv, quick={"epochs": 2, "hidden_dim": 128,
                                                  "wordvec_dim": 64})
     if args.overfit:
-        parser.set_defaults(epochs=100, dropout=0.0, lr_decay=0.98, batch_size=25)
+        parser.set_defaults(epochs=100, dropout=0.0, learning_rate=5e-3, lr_decay=0.97,
+                            batch_size=25)
         args = experiment.parse(parser, argv, quick={"hidden_dim": 128})
     return args
 

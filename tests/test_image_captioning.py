@@ -1,0 +1,149 @@
+"""The captioning script: BLEU worked by hand, captions of pictures, the script as a user runs it."""
+import json
+import math
+
+import h5py
+import matplotlib.image
+import numpy as np
+import pytest
+
+import image_captioning
+from image_captioning import bleu, page_of_captions, references_of
+from test_coco import VAL, write
+from test_scripts import run
+
+
+# ---------------------------------------------------------------- BLEU
+
+def test_bleu_of_what_a_reference_says():
+    assert bleu(["a dog runs on the grass"], [["x", "a dog runs on the grass"]]) == [1.0] * 4
+
+
+def test_bleu_worked_by_hand():
+    """Candidate and references of the same length: no brevity penalty.
+
+    a cat sat on a mat / the cat sat on the mat: words cat, sat, on, mat of 6 are right, the
+    pairs cat-sat and sat-on of 5, the triple cat-sat-on of 4, no four words of 3.
+    """
+    expected = [4 / 6, math.sqrt(4 / 6 * 2 / 5), (4 / 6 * 2 / 5 * 1 / 4) ** (1 / 3), 0]
+    assert bleu(["a cat sat on a mat"], [["the cat sat on the mat"]]) == pytest.approx(expected)
+
+
+def test_bleu_clips_repeated_words():
+    """The example of the paper: 'the' is right twice of seven times."""
+    references = [["the cat is on the mat", "there is a cat on the mat"]]
+    assert bleu(["the the the the the the the"], references)[:2] == pytest.approx([2 / 7, 0])
+
+
+def test_bleu_penalises_short_captions():
+    """3 words right of 3, against the closest reference of 5: exp(1 - 5/3)."""
+    references = [["a dog runs very fast", "a dog runs on the green grass"]]
+    assert bleu(["a dog runs"], references)[0] == pytest.approx(math.exp(1 - 5 / 3))
+
+
+def test_bleu_takes_the_shorter_of_two_equally_close_references():
+    """4 words: 3 and 5 are as close, the 3 counts, so nothing is penalised."""
+    assert bleu(["a b c d"], [["a b c", "a b c d e"]])[0] == pytest.approx(1)
+
+
+def test_bleu_is_of_the_corpus_and_not_an_average():
+    """2 of 2 and 1 of 4 words: 3 of 6."""
+    assert bleu(["a b", "c x y z"], [["a b"], ["c d e f"]])[0] == pytest.approx(3 / 6)
+
+
+def test_bleu_of_nothing_is_zero():
+    assert bleu(["", ""], [["a"], ["b"]]) == [0.0] * 4
+
+
+@pytest.mark.parametrize("candidates, references", [([], []), (["a"], []), (["a"], [[]])])
+def test_bleu_needs_references(candidates, references):
+    with pytest.raises(ValueError, match="references expects at least one"):
+        bleu(candidates, references)
+
+
+# ---------------------------------------------------------------- the script
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory):
+    """A folder in COCO's layout: the one word of a caption is the largest of 4 features."""
+    folder = tmp_path_factory.mktemp("coco")
+    rng = np.random.default_rng(0)
+    features = {part: rng.standard_normal((count, 4)).astype(np.float32)
+                for part, count in (("train", 60), ("val", 20))}
+    write(folder, urls=["x"])
+    with h5py.File(folder / "coco2014_captions.h5", "w") as file:
+        for part, rows in features.items():
+            captions = np.zeros((len(rows), 5), np.int32)
+            captions[:, 0], captions[:, 1], captions[:, 2] = 1, 3 + rows.argmax(axis=1), 2
+            file[f"{part}_captions"] = np.repeat(captions, 2, axis=0)
+            file[f"{part}_image_idxs"] = np.repeat(np.arange(len(rows)), 2)
+    for part, rows in features.items():
+        with h5py.File(folder / f"{part}2014_vgg16_fc7_pca.h5", "w") as file:
+            file["features"] = rows
+        (folder / f"{part}2014_urls.txt").write_text(
+            "".join(f"{part}{i}.png\n" for i in range(len(rows))))
+    matplotlib.image.imsave(folder / "val0.png", np.zeros((8, 9, 3)))
+    return folder
+
+
+SMALL = ["--hidden-dim", "16", "--wordvec-dim", "8", "--epochs", "2", "--batch-size", "20"]
+PICTURES = {"learning_curves.png", "captions_train.png", "captions_val.png"}
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_a_run_leaves_metrics_and_pictures(coco, tmp_path, cell):
+    done = run("image_captioning", *SMALL, "--cell", cell, "--data-dir", coco, "--out", tmp_path)
+    assert "BLEU-4" in done.stdout and coco.name in done.stdout
+    assert {path.name for path in tmp_path.glob("*.png")} == PICTURES
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["data"] == "real" and len(metrics["bleu"]) == len(metrics["bleu_beam"]) == 4
+    assert metrics["val_loss_per_word"] == pytest.approx(
+        min(metrics["history"]["val_loss_per_word"]))
+    assert len(metrics["history"]["loss"]) == 2 * 6
+    again = run("image_captioning", *SMALL, "--cell", cell, "--data-dir", coco, "--out", tmp_path,
+                "--resume")
+    assert "This run is finished" in again.stdout
+
+
+def test_overfitting_brings_the_loss_near_zero(coco, tmp_path):
+    run("image_captioning", "--overfit", "20", "--hidden-dim", "64", "--data-dir", coco,
+        "--out", tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["history"]["loss"][-1] < 0.1
+
+
+def test_quick_draws_scenes_offline(tmp_path):
+    done = run("image_captioning", "--quick", "--data", "synthetic", "--out", tmp_path)
+    assert "*** SYNTHETIC DATA" in done.stdout
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["data"] == "synthetic"
+    assert 0 <= metrics["captions_true"] <= 1 and 0 < metrics["words_right"] <= 1
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--data-dir", "nowhere"], "nowhere does not exist, so it lacks coco2014_captions.h5"),
+    (["--data", "real"], "about 1 GB to download"), (["--cell", "gru"], "invalid choice: 'gru'"),
+    (["--dropout", "1"], "dropout expects"), (["--overfit", "0"], "at least 1")])
+def test_wrong_use_is_one_line_and_exit_code_2(coco, tmp_path, arguments, message):
+    if "--dropout" in arguments:
+        arguments = [*arguments, "--data-dir", coco]
+    done = run("image_captioning", *arguments, "--out", tmp_path, expect=2, stdin=-3)
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_pictures_that_cannot_be_had_are_grey_cards(coco):
+    loaded = image_captioning.load_coco(coco)
+    loaded["urls_val"][1] = "http://127.0.0.1:9/none.jpg"
+    reachable = {"network"}
+    assert image_captioning.load_picture(loaded, "val", 0, reachable).shape[:2] == (8, 9)
+    assert image_captioning.load_picture(loaded, "val", 1, reachable) is None
+    assert not reachable
+    assert image_captioning.load_picture(loaded, "val", 2, {"network"}) is None
+    figure = page_of_captions(loaded, "val", np.arange(3), ["a", "b", ""], "title")
+    assert len(figure.axes) == 4
+
+
+def test_references_are_all_captions_of_a_picture(tmp_path):
+    loaded = image_captioning.load_coco(write(tmp_path / "coco"))
+    assert references_of(loaded, "train", np.array([0, 1])) == [["a dog runs"], ["a dog", "<UNK>"]]
+    assert references_of(loaded, "val", np.array([0])) == [["dog runs", "runs"]] and len(VAL) == 2
