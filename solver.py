@@ -37,9 +37,9 @@ class Solver:
     """Trains a model by mini-batch gradient descent.
 
     A model has `params` (name -> array), `loss(X) -> scores` and
-    `loss(X, y) -> (loss, grads)` with grads keyed like params; if its loss draws random
-    numbers, from a generator `rng`, their state is kept in the checkpoint. The Solver
-    knows nothing else of it, nor what the samples are:
+    `loss(X, y) -> (loss, grads)` with grads keyed like params. If loss draws random
+    numbers (dropout), then from a numpy.random.Generator called `rng`, whose state goes
+    into the checkpoints. The Solver knows nothing else of it, nor what the samples are:
 
         solver = Solver(model, data, update_rule="adam", num_epochs=5)
         solver.train()
@@ -113,6 +113,8 @@ class Solver:
         self.best_val_acc = -np.inf
         self.best_params = None
         self._rng = np.random.default_rng(self.seed)
+        rng = getattr(model, "rng", None)
+        self._model_rng = rng if isinstance(rng, np.random.Generator) else None
         self._order = None           # the epoch's order of samples, while inside an epoch
         self._batches_done = 0       # batches of this epoch that were stepped on
         self._last_params = None     # the parameters to go on from, once the best are in the model
@@ -216,11 +218,6 @@ class Solver:
             progress.line(f"epoch {self.epoch}/{self.num_epochs}  "
                           f"loss {np.mean(losses):.4f}{self._accuracies()}")
 
-    @property
-    def _model_is_random(self):
-        """Whether the model draws random numbers in its loss, for dropout, from its own `rng`."""
-        return isinstance(getattr(self.model, "rng", None), np.random.Generator)
-
     def _learning_rate(self):
         """The learning rate in force, as far as it is known before the first step."""
         config = next(iter(self.configs.values()))
@@ -281,8 +278,8 @@ class Solver:
             "settings": self._settings, "epoch": self.epoch, "configs": numbers,
             "batches_done": self._batches_done, "inside_epoch": inside_epoch,
             "rng": self._epoch_rng_state if inside_epoch else self._rng.bit_generator.state,
+            "model_rng": None if self._model_rng is None else self._model_rng.bit_generator.state,
             "best_val_acc": self.best_val_acc, "seconds": self.seconds,
-            "model_rng": self.model.rng.bit_generator.state if self._model_is_random else None,
         }
         write_checkpoint(self.checkpoint, state, arrays)
 
@@ -323,8 +320,8 @@ class Solver:
         self.seconds = state["seconds"]
         self._batches_done = state["batches_done"]
         self._rng.bit_generator.state = state["rng"]
-        if self._model_is_random:
-            self.model.rng.bit_generator.state = state["model_rng"]
+        if self._model_rng is not None and state.get("model_rng"):
+            self._model_rng.bit_generator.state = state["model_rng"]
         self._order = None
         self._last_params = None
         return True

@@ -20,6 +20,7 @@ import optim
 import rnn_layers
 from cnn import ConvNet
 from fc_net import TwoLayerNet
+from rnn import CaptioningRNN
 from solver import DivergedError, Solver, accuracy
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -49,6 +50,7 @@ SENTENCES, STATE = whole(4, 2, 3), whole(2, 5)
 RNN_WEIGHTS, LSTM_WEIGHTS = ([whole(3, gates * 5), whole(5, gates * 5), whole(gates * 5)]
                              for gates in (1, 4))
 WORDS, VECTORS = np.array([[1, 0, 1], [3, 1, 1]]), whole(5, 4)
+VOCABULARY = {word: number for number, word in enumerate(["<NULL>", "<START>", "<END>", "a", "b"])}
 # function -> good arguments; every array among them will be replaced by wrong and unusual ones
 CALLS = [
     (layers.fc_forward, dict(x=X, w=W, b=B)),
@@ -83,6 +85,9 @@ CALLS = [
     (TwoLayerNet(5, 4, 3, rng=0, dtype=np.float64).loss, dict(X=X, y=np.array([0, 2, 1]))),
     (ConvNet((3, 6, 7), 2, 3, 4, 3, rng=0, dtype=np.float64).loss,
      dict(X=IMAGES, y=np.array([0, 2]))),
+    (CaptioningRNN(VOCABULARY, 5, 4, 3, rng=0, dtype=np.float64).loss,
+     dict(features=X, captions=np.array([[1, 3, 2, 0], [1, 4, 3, 2], [1, 2, 0, 0]]))),
+    (CaptioningRNN(VOCABULARY, 5, 4, 3, "lstm", rng=0, dtype=np.float64).sample, dict(features=X)),
     (accuracy, dict(model=TwoLayerNet(5, 4, 3, rng=0, dtype=np.float64), X=X,
                     y=np.array([0, 2, 1]))),
 ]
@@ -125,6 +130,7 @@ ALLOWED = {
     ("rnn_forward", "x", "one sample more"), ("lstm_forward", "x", "one sample more"),
     ("temporal_softmax_loss", "x", "one column more"),
     ("temporal_softmax_loss", "mask", "booleans"), ("loss", "y", "None"),
+    ("sample", "features", "one sample more"), ("loss", "captions", "one column more"),
 }
 # Where sizes have to agree, it is the label that does not fit.
 NAMED_INSTEAD = {
@@ -300,6 +306,30 @@ def wrong_options():
     for label, value in {"None": None, "two sizes": (28, 28), "four": (1, 1, 28, 28), "a number": 28,
                          "text": "123"}.items():
         yield named(f"ConvNet: input_dim is {label}", ConvNet, "input_dim", value)
+    for name in ("input_dim", "wordvec_dim", "hidden_dim"):
+        for label, value in NOT_SIZES.items():
+            yield named(f"CaptioningRNN: {name} is {label}", CaptioningRNN, name, VOCABULARY,
+                        **{name: value})
+    for name in ("reg", "weight_scale", "dropout", "feature_dropout"):
+        for label, value in {**NOT_NUMBERS, "negative": -1}.items():
+            if (name, label) != ("weight_scale", "None"):
+                yield named(f"CaptioningRNN: {name} is {label}", CaptioningRNN, name, VOCABULARY,
+                            **{name: value})
+    for name, wrong in (("dtype", (int, "text", None)),
+                        ("cell_type", ("gru", None, 4, ["rnn"])), ("dropout", (1, 1.0)),
+                        ("'layers'", (2,))):
+        for value in wrong:
+            yield named(f"CaptioningRNN: {name} is {value}", CaptioningRNN, name, VOCABULARY,
+                        **{name.strip("'"): value})
+    for label, value in {"empty": {}, "with a gap": {**VOCABULARY, "c": 9},
+                         "without <END>": {"<NULL>": 0, "<START>": 1}}.items():
+        yield named(f"word_to_idx is {label}", CaptioningRNN, "word_to_idx", value)
+    sample = CaptioningRNN(VOCABULARY, 5, 4, 3, rng=0).sample
+    for name, wrong in (("max_length", NOT_SIZES), ("beam", NOT_SIZES),
+                        ("temperature", {"NaN": np.nan, "infinite": np.inf, "negative": -1}),
+                        ("length_norm", {"NaN": np.nan, "infinite": np.inf, "negative": -1})):
+        for label, value in wrong.items():
+            yield named(f"sample: {name} is {label}", sample, name, X, **{name: value})
     for label, value in {"zero channels": (0, 28, 28), "a float": (1.0, 28, 28)}.items():
         yield named(f"ConvNet: input_dim has {label}", ConvNet, "C", value)
 

@@ -12,6 +12,7 @@ import rnn_layers
 import test_rnn_layers as recurrent
 import torch_oracle as oracle
 from fc_net import TwoLayerNet
+from rnn import CaptioningRNN
 from solver import Solver
 from test_layers import TOLERANCE, assert_layer_matches, assert_matches, normal, random_case
 from test_solver import assert_same_training
@@ -241,6 +242,39 @@ def check_solver(rng, folder):
     assert_same_training(whole, resumed)
     assert whole.extra_history == resumed.extra_history
     assert stopped.model.seen + list(resumed.model.seen) == whole.model.seen
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 6, 11])
+@pytest.mark.parametrize("cell_type", ["rnn", "lstm"])
+def test_a_model_that_draws_random_numbers_resumes_to_the_same_bits(cell_type, stop_after, tmp_path):
+    """Dropout goes on where it was, and not from the beginning."""
+    class Stopped(CaptioningRNN):
+        calls = 0
+
+        def loss(self, features, captions):
+            self.calls += 1
+            if self.calls == stop_after:
+                signal.raise_signal(signal.SIGINT)
+            return super().loss(features, captions)
+
+    rng = np.random.default_rng(0)
+    words = {word: number for number, word in enumerate(["<NULL>", "<START>", "<END>", "a", "b"])}
+    data = {f"{kind}_{part}": values for part, count in (("train", 20), ("val", 6))
+            for kind, values in (("X", normal(rng, (count, 4))), ("y", rng.integers(0, 5, (count, 6))))}
+
+    def solver(model, **more):
+        return Solver(model(words, 4, 3, 5, cell_type, dropout=0.4, feature_dropout=0.3, rng=2), data,
+                      batch_size=6, num_epochs=3, metric=lambda model, X, y: (
+                          -model.total_loss(X, y)[0], max(1, model.total_loss(X, y)[1])), **more)
+
+    whole = solver(CaptioningRNN)
+    whole.train()
+    with pytest.raises(KeyboardInterrupt):
+        solver(Stopped, checkpoint=tmp_path / "run.npz").train()
+    resumed = solver(CaptioningRNN, checkpoint=tmp_path / "run.npz")
+    assert resumed.resume()
+    resumed.train()
+    assert_same_training(whole, resumed)
 
 
 def test_the_solver_keeps_its_promises_for_any_options(tmp_path):
