@@ -1741,7 +1741,8 @@ class Between:
 
 
 class TiedWindows:
-    """Any subgradient of max pooling at ties; the windows must not overlap."""
+    """Any subgradient of max pooling at ties. Where windows overlap, their sums cannot be told
+    apart: there the bounds and the sum over each channel are what is asked."""
 
     def __init__(self, x, pool_param, dout):
         self.x, self.pool_param, self.dout = x, pool_param, dout
@@ -1754,9 +1755,14 @@ class TiedWindows:
             window = self.x[:, :, rows, columns]
             share = np.where(window == window.max(axis=(2, 3), keepdims=True),
                              self.dout[:, :, i, j, None, None], 0.0)
-            low[:, :, rows, columns] = np.minimum(share, 0)
-            high[:, :, rows, columns] = np.maximum(share, 0)
+            low[:, :, rows, columns] += np.minimum(share, 0)
+            high[:, :, rows, columns] += np.maximum(share, 0)
         found = worst_difference(actual, low, high, tolerance, floor)
+        height, width, stride = (self.pool_param[k] for k in ("pool_height", "pool_width", "stride"))
+        if stride < max(height, width):
+            sums = self.dout.sum(axis=(2, 3))
+            return found or worst_difference(actual.sum(axis=(2, 3)), sums, sums, tolerance,
+                                             np.abs(self.dout).sum())
         for (i, j), rows, columns in pool_windows(self.x, self.pool_param):
             paid = actual[:, :, rows, columns].sum(axis=(2, 3))
             unequal = worst_difference(paid, self.dout[:, :, i, j], self.dout[:, :, i, j],
@@ -1825,7 +1831,7 @@ def numerical_gradient(f, shape, step):
 
 def transposed(array):
     """The same numbers in Fortran order."""
-    return np.asfortranarray(array)
+    return np.array(array, order="F")       # always a copy: what is graded may write to it
 
 
 def strided(array):
@@ -2015,7 +2021,7 @@ def fc_cases(layer, rng):
              "D = 1": ((3, 1), 2), "M = 1": ((2, 3), 1), "N = D = M = 1": ((1, 1), 1),
              "x with 3 axes": ((3, 2, 2), 4), "square: N = D = M": ((3, 3), 3),
              "x with 5 axes": ((2, 1, 2, 1, 3), 2), "tiny": ((2, 1), 1), "N = M": ((2, 4), 2), "N = D": ((2, 2), 3)}
-    long = {"N is large": ((300, 2), 3), "D is large": ((2, 300), 3), "M is large": ((3, 2), 300)}
+    long = {"N is large": ((1030, 2), 3), "D is large": ((2, 1030), 3), "M is large": ((3, 2), 1030)}
     cases = cases_from_shapes(layer, rng, draw, small, long, guises=(0, 1))
     x, w, b = draw(rng, (3, 4), 2)
     return cases + [new_case(layer, rng, (1e4 * x, w, b), "x is large"),
@@ -2030,13 +2036,13 @@ def relu_cases(layer, rng):
 
     small = {"": (4, 5), "one axis": (6,), "4 axes": (2, 3, 4, 2), "one number": (1,),
              "two numbers": (2,), "N = 1": (1, 3), "3 axes": (2, 1, 3), "5 axes": (2, 1, 2, 1, 3)}
-    long = {"N is large": (300, 2), "D is large": (2, 300)}
+    long = {"N is large": (1030, 2), "D is large": (2, 1030)}
     cases = cases_from_shapes(layer, rng, draw, small, long, guises=(0, 2))
     cases.append(new_case(layer, rng, (-np.abs(rng.standard_normal((2, 3))) - 0.1,),
                           "all numbers negative", truth={"dx": lambda i, dout: Exact(0 * dout)}))
     for label, x in (("numbers between 0 and 1", rng.uniform(0.1, 0.9, (2, 3))),
-                     ("numbers above 6", rng.uniform(7, 2000, (2, 2))),
-                     ("numbers near 0", 1e-6 * away_from_kinks(rng, (2, 3)))):
+                     ("numbers above 6", 10 ** rng.uniform(1, 6, (2, 3))),
+                     ("numbers near 0", 1e-8 * away_from_kinks(rng, (2, 3)))):
         cases.append(new_case(layer, rng, (x,), label, truth={
             "dx": lambda i, dout: Exact(relu_gradients(i["x"], dout)["dx"])}))
 
@@ -2067,11 +2073,12 @@ def conv_cases(layer, rng):
              "H = W, HH != WW": (1, 2, 4, 4, 2, 1, 3), "H != W, HH = WW": (2, 1, 3, 5, 2, 2, 2),
              "tall filters": (1, 1, 5, 3, 2, 4, 1), "odd square filters": (1, 2, 5, 6, 2, 3, 3),
              "5x5 filters": (1, 1, 6, 7, 1, 5, 5), "7x7 filters": (1, 1, 8, 9, 2, 7, 7)}
-    long = {"N is large": (300, 2, 3, 2, 3, 2, 1), "C is large": (2, 300, 2, 3, 2, 1, 2),
+    long = {"N is large": (1030, 2, 3, 2, 3, 2, 1), "C is large": (2, 300, 2, 3, 2, 1, 2),
             "F is large": (2, 1, 3, 2, 300, 2, 2), "H is large": (2, 1, 150, 3, 2, 3, 2),
             "W is large": (1, 2, 3, 150, 2, 2, 3), "large filters": (1, 1, 40, 35, 2, 33, 34),
             "7x7 filters, three channels": (2, 3, 11, 12, 4, 7, 7),
-            "11x11 filters": (2, 2, 16, 15, 2, 11, 11)}
+            "11x11 filters": (2, 2, 16, 15, 2, 11, 11),
+            "images of 28x28": (2, 1, 28, 28, 2, 7, 7)}
     cases = cases_from_shapes(layer, rng, draw, small, long, guises=(4, 2, 15))
     x, w = draw(rng, 2, 2, 3, 4, 2, 2, 2)
     return cases + [new_case(layer, rng, (1e4 * x, w), "x is large"),
@@ -2106,9 +2113,9 @@ def max_pool_cases(layer, rng):
                "the window is the image": (2, 2, 3, 4, 3, 4, 1),
                "the window is the image, stride 2": (2, 2, 4, 3, 4, 3, 2),
                "stride above the image": (1, 2, 3, 3, 2, 2, 5)}
-    long = {"N is large": (300, 1, 2, 4, 2, 2, 2), "C is large": (2, 300, 2, 2, 2, 2, 2),
+    long = {"N is large": (1030, 1, 2, 4, 2, 2, 2), "C is large": (2, 300, 2, 2, 2, 2, 2),
             "H is large": (1, 2, 150, 2, 2, 2, 2), "W is large": (2, 1, 2, 150, 2, 2, 2),
-            "the window is large": (1, 1, 40, 40, 20, 20, 20)}
+            "the window is large": (3, 4, 40, 40, 20, 20, 20)}
     cases = cases_from_shapes(layer, rng, draw, tiling, long, guises=(0,))
     refusable = cases_from_shapes(layer, rng, draw, untiled,
                                   {"many overlaps": (2, 2, 12, 13, 5, 4, 1)}, guises=(5, 7))
@@ -2116,6 +2123,8 @@ def max_pool_cases(layer, rng):
     x, pool = draw(rng, *tiling[""])
     cases.append(new_case(layer, rng, (x - x.max() - 2, pool), "all numbers negative"))
     cases.append(new_case(layer, rng, (x - 1e6, pool), "all numbers below -1e6"))
+    cases.append(new_case(layer, rng, (1e30 * (x - x.max() - 2), pool), "all numbers below -1e30",
+                          truth={"dx": lambda i, dout: Exact(max_pool_gradients(**i, dout=dout)["dx"])}))
     cases.append(new_case(layer, rng, (x - x.min() + 2, pool), "all numbers positive"))
     overlap = dict(zip(pool, (3, 2, 1)))
     refusable.append(new_case(layer, rng, (x - x.max() - 2, overlap), "overlapping, all negative"))
@@ -2130,6 +2139,10 @@ def max_pool_cases(layer, rng):
     ties = rng.integers(0, 3, (2, 2, 5, 8)).astype(float)
     refusable.append(new_case(layer, rng, (ties, dict(zip(pool, (2, 1, 3)))),
                               "ties, windows with gaps", truth={"dx": any_winner}))
+    for sizes in ((3, 3, 1), (3, 2, 2), (3, 2, 3)):
+        label = f"ties, windows of {sizes[0]}x{sizes[1]} with stride {sizes[2]}"
+        refusable.append(new_case(layer, rng, (ties, dict(zip(pool, sizes))), label,
+                                  truth={"dx": any_winner}))
     for case in refusable:
         case.may_be_refused = True
     return cases + refusable
@@ -2143,7 +2156,7 @@ def softmax_cases(layer, rng):
     small = {"": (4, 5), "N = 1": (1, 3), "C = 1": (3, 1), "C = 2": (3, 2), "one of two": (1, 2),
              "N = C": (3, 3), "N > C": (5, 2), "scores around 10": (3, 4, 10.0),
              "scores around 100": (3, 4, 100.0)}
-    long = {"N is large": (300, 3), "C is large": (3, 300)}
+    long = {"N is large": (1030, 3), "C is large": (3, 1030)}
     cases = cases_from_shapes(layer, rng, draw, small, long)
     x, y = draw(rng, 4, 3)
 
@@ -2187,10 +2200,12 @@ def rnn_step_cases(layer, rng):
     small = {"": (3, 4, 5), "N = 1": (1, 2, 3), "D = 1": (2, 1, 3), "H = 1": (3, 2, 1),
              "everything 1": (1, 1, 1), "D > H": (2, 5, 2), "D = H": (2, 3, 3), "N = H": (2, 3, 2),
              "N = D": (2, 2, 3), "N = D = H": (3, 3, 3), "large weights": (2, 3, 2, 4.0)}
-    long = {"N is large": (300, 2, 3), "D is large": (2, 300, 3), "H is large": (2, 3, 80)}
+    long = {"N is large": (1030, 2, 3), "D is large": (2, 300, 3), "H is large": (2, 3, 80)}
     cases = cases_from_shapes(layer, rng, draw, small, long)
     x, prev_h, Wx, Wh, b = draw(rng, 2, 3, 4)
+    far = np.where(rng.random(b.shape) < 0.5, -1e3, 1e3)
     return cases + [new_case(layer, rng, (x, 0 * prev_h, Wx, Wh, b), "prev_h = 0"),
+                    new_case(layer, rng, (x, prev_h, Wx, Wh, far), "sums around ±1000"),
                     new_case(layer, rng, (x, 3 * prev_h, Wx, Wh, b), "prev_h above 1")]
 
 
@@ -2202,11 +2217,13 @@ def rnn_cases(layer, rng):
              "all equal": (2, 2, 2, 2), "D > H": (2, 1, 4, 2), "N > T": (2, 4, 1, 2),
              "large weights": (3, 2, 2, 3, 3.0),
              "very large weights": (2, 2, 2, 2, 6.0), "T = 6": (6, 2, 2, 3)}
-    long = {"T is large": (70, 2, 1, 2), "N is large": (2, 300, 3, 2), "D is large": (2, 3, 100, 2),
+    long = {"T is large": (70, 2, 1, 2), "N is large": (2, 1030, 3, 2), "D is large": (2, 3, 100, 2),
             "H is large": (3, 2, 2, 70)}
     cases = cases_from_shapes(layer, rng, rnn_draw, small, long)
     x, h0, Wx, Wh, b = rnn_draw(rng, 3, 2, 3, 2)
+    far = np.where(rng.random(b.shape) < 0.5, -1e3, 1e3)
     return cases + [new_case(layer, rng, (x, 0 * h0, Wx, Wh, b), "h0 = 0"),
+                    new_case(layer, rng, (x, h0, Wx, Wh, far), "sums around ±1000"),
                     new_case(layer, rng, (x, 3 * h0, Wx, Wh, b), "h0 above 1")]
 
 
@@ -2220,7 +2237,7 @@ def word_embedding_cases(layer, rng):
              "T = 1": (4, 1, 3, 2), "D = 1": (2, 3, 4, 1), "T = D": (2, 3, 4, 3),
              "V = D": (3, 2, 4, 4)}
     long = {"more than 256 words": (4, 150, 400, 3), "more than 65536 words": (2, 20, 70000, 1),
-            "N is large": (300, 2, 5, 3), "T is large": (2, 300, 5, 3), "D is large": (2, 3, 4, 300)}
+            "N is large": (1030, 2, 5, 3), "T is large": (2, 1030, 5, 3), "D is large": (2, 3, 4, 300)}
     cases = cases_from_shapes(layer, rng, draw, small, long)
 
     def add(label, x, V, D, **options):
@@ -2230,6 +2247,7 @@ def word_embedding_cases(layer, rng):
     add("the same word twice", np.array([[1, 1]]), 2, 1)
     add("the last word", np.array([[3, 0], [3, 3]]), 4, 2)
     add("words are int32", rng.integers(0, 4, (2, 3)).astype(np.int32), 4, 2)
+    add("words above 65536", np.array([[65536, 69999, 65537], [69999, 0, 1]]), 70000, 1, long=True)
     add("words above 256", np.array([[299, 256, 257], [299, 0, 1]]), 300, 2, long=True)
     return cases
 
@@ -2243,7 +2261,7 @@ def temporal_fc_cases(layer, rng):
              "M = 1": (2, 3, 2, 1), "everything 1": (1, 1, 1, 1), "two steps": (1, 2, 1, 1),
              "two sentences": (2, 1, 1, 1), "N = T = D = M": (2, 2, 2, 2), "N > T": (4, 2, 3, 2),
              "T = D": (2, 3, 3, 2)}
-    long = {"N is large": (300, 2, 3, 2), "T is large": (2, 300, 2, 3), "D is large": (2, 3, 300, 2),
+    long = {"N is large": (1030, 2, 3, 2), "T is large": (2, 1030, 2, 3), "D is large": (2, 3, 300, 2),
             "M is large": (2, 3, 2, 300)}
     return cases_from_shapes(layer, rng, draw, small, long)
 
@@ -2262,9 +2280,10 @@ def temporal_softmax_cases(layer, rng):
              "N = T = V": (3, 3, 3), "scores around 100": (2, 3, 4, 100.0)}
     full = {"nothing masked": (2, 3, 4), "one place, nothing masked": (1, 1, 2),
             "two steps, nothing masked": (1, 2, 2), "two sentences, nothing masked": (2, 1, 2)}
-    long = {"N is large": (300, 2, 3), "T is large": (2, 300, 3), "more than 256 words": (2, 3, 400)}
+    long = {"N is large": (1030, 2, 3), "T is large": (2, 1030, 3), "more than 256 words": (2, 3, 400)}
     cases = cases_from_shapes(layer, rng, draw, small, long)
-    cases += cases_from_shapes(layer, rng, everything, full, {}, guises=())
+    cases += cases_from_shapes(layer, rng, everything, full,
+                               {"T is large, nothing masked": (2, 300, 3)}, guises=())
     x, y, _ = draw(rng, 3, 4, 3)
     mask = np.array([[1, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]], bool)
 
@@ -2572,17 +2591,20 @@ def try_backward(trial, layer, forward, backward, case):
     """One case: the gradients, what the call leaves untouched, and a second call."""
     name, names = trial.name, layer.gradient_names
     arguments, copies = case.arguments(), case.arguments()
-    _, cache = unpacked(f"{layer.name}_forward", call(f"{layer.name}_forward", forward, *arguments),
-                        ("out", "cache"))
+    out, cache = unpacked(f"{layer.name}_forward",
+                          call(f"{layer.name}_forward", forward, *arguments), ("out", "cache"))
     if any(changed(copy, value) for copy, value in zip(copies, arguments)):
         arguments = copies          # the forward pass is to blame, and told so by its own verdict
     copies = case.arguments()
     # A call in between: what backward needs must be in the cache, not in a global variable.
     call(f"{layer.name}_forward", forward, *perturbed(case))
-    dout, dout_copy = case.upstream(), case.upstream()
+    dout, dout_copy, out_copy = case.upstream(), case.upstream(), np.array(out)
     gradients = unpacked(name, call(name, backward, dout, cache), names)
     trial.protect(case, name, (*layer.inputs, layer.upstream), (*arguments, dout),
                   (*copies, dout_copy))
+    if changed(out_copy, np.asarray(out)):
+        trial.fail(f"{name} changes the output of {layer.name}_forward, "
+                   "which belongs to the caller", case)
     gradients = [checked_array(name, n, g, None) for n, g in zip(names, gradients)]
     trial.cases.append((case, dict(zip(names, gradients))))
     failures = len(trial.failures)
@@ -2598,6 +2620,9 @@ def try_backward(trial, layer, forward, backward, case):
                        "backward changes its cache")
     except Misbehaviour as error:
         trial.warn(f"cannot be called twice with the same cache ({error})")
+    # Another dout and another cache: gradients in a buffer of the function would be lost.
+    _, cache = call(f"{layer.name}_forward", forward, *case.arguments())
+    call(name, backward, 2 * case.upstream(), cache)
     if any(changed(a, b) for a, b in zip(kept, gradients)):
         trial.fail(f"{name} overwrites the gradients of an earlier call", case)
 
@@ -2629,6 +2654,7 @@ class Rule:
                 ("default hyperparameters", (2, 3), 3, defaults, {}),
                 ("four axes", (2, 1, 3, 2), 3, self.hyperparameters, {}),
                 ("thirty steps", (2, 2), 30, self.hyperparameters, {}),
+                ("many weights", (40, 50), 2, self.hyperparameters, {}),
                 ("large gradients", (2, 2), 3, self.hyperparameters, {"scale": 1e3}),
                 ("small gradients", (2, 2), 3, self.hyperparameters, {"scale": 1e-3}),
                 ("float32", (3, 2), 5, self.hyperparameters, {"dtype": np.dtype(np.float32)}),
@@ -2648,7 +2674,7 @@ class Rule:
         for case in cases:
             try:
                 w, dws, config = case.arguments()
-                path = []
+                path, neighbour, neighbours_config = [], w + 1, dict(config)
                 for dw in dws:
                     copies = w.copy(), dw.copy()
                     result = unpacked(name, call(name, functions[name], w, dw, config),
@@ -2656,6 +2682,12 @@ class Rule:
                     trial.protect(case, name, ("w", "dw"), (w, dw), copies)
                     w, config = checked_array(name, "next_w", result[0], None), result[1]
                     path.append(w.copy())
+                    # Another parameter of this shape: the state must be in config, not global.
+                    neighbour, neighbours_config = unpacked(
+                        name, call(name, functions[name], neighbour, -dw, neighbours_config),
+                        ("next_w", "config"))
+                    if changed(path[-1], w):
+                        raise Misbehaviour(f"{name} overwrites the weights of an earlier call")
                     if w.shape != dw.shape:
                         raise Misbehaviour(f"{name} returns next_w of shape {w.shape} "
                                            f"for w of shape {dw.shape}")
@@ -2745,6 +2777,8 @@ class Model:
         data = [np.array(case.inputs[name]) for name in self.data]
         results = {}
         trial.cases.append((case, results))
+        # Another batch before this one: nothing may be kept from it.
+        call(owner, model.loss, 1.5 * data[0], data[1])
         if self.scores:
             results["scores"] = checked_array(owner, "scores", call(owner, model.loss, data[0]), None)
             trial.judge(case, "scores", results["scores"])
@@ -2761,6 +2795,10 @@ class Model:
         trial.protect(case, owner, (*self.data, *wanted),
                       (*data, *(model.params[name] for name in wanted)),
                       [case.inputs[name] for name in (*self.data, *wanted)])
+        kept = {name: np.array(grads[name]) for name in wanted}
+        call(owner, model.loss, 1.5 * data[0], data[1])
+        if any(changed(kept[name], np.asarray(grads[name])) for name in wanted):
+            trial.fail(f"{owner} overwrites the gradients of an earlier call", case)
 
 
 def drawn_until(usable, draw):
