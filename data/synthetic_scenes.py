@@ -1,0 +1,289 @@
+"""Drawn scenes with true captions: an offline stand-in for the captions of COCO.
+
+A scene is one to three coloured shapes, each in a cell of its own of a 3 x 3 grid and moved
+a little in it, so that "above" and "left of" are never a matter of taste: the centres of two
+shapes differ by at most 2·JITTER along an axis, or by at least CELL - 2·JITTER.
+
+What the network sees of a picture is made from its pixels by fixed steps:
+
+1. masks: how close each pixel's colour is to each of the colours
+2. correlation of each mask with a template of each shape in each size, normalised so
+   that a perfect match gives 1
+3. the maximum over each cell of the grid
+4. the strongest template of each cell and colour keeps what exceeds THRESHOLD, the others
+   are set to 0
+
+I: pictures, S: pixels of a picture's side, N: captions, T: words of a caption, V: words of
+the vocabulary, D: features. Centres and radii are in pixels, x to the right, y downwards.
+"""
+import itertools
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.coco import SPECIAL_WORDS, CaptionFeatures, encode_captions
+
+SIZE = 60                   # pixels of a picture's side
+CELLS = 3                   # cells along a side
+CELL = SIZE // CELLS
+JITTER = 3                  # the farthest that a shape is from the middle of its cell, by axis
+MARGIN = CELL // 2          # the difference of centres from which on a relation holds
+THRESHOLD = 0.5             # of a match with a template
+
+SHAPES = ("circle", "square", "triangle")
+COLOURS = {"red": (0.85, 0.10, 0.10), "green": (0.10, 0.65, 0.20), "blue": (0.10, 0.25, 0.90),
+           "yellow": (0.95, 0.85, 0.10), "purple": (0.65, 0.10, 0.75)}
+RADII = {"small": 4.0, "large": 7.0}
+ATTRIBUTES = {"size": tuple(RADII), "colour": tuple(COLOURS), "shape": SHAPES}
+OPENINGS = ("", "there is ", "a picture of ")
+# (sign, axis): the relation holds where sign·(first centre - second centre) is large on this axis
+RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (-1, 1), "below": (1, 1)}
+CAPTION_LENGTH = 15         # <START>, the longest caption, <END>
+
+_OBJECT = "a ({}) ({}) ({})".format(*("|".join(words) for words in ATTRIBUTES.values()))
+_CAPTION = "(?:{})({})(?: ({}) ({}))?".format("|".join(OPENINGS), _OBJECT, "|".join(RELATIONS),
+                                              _OBJECT)
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One shape of a scene; `centre` is (x, y) in pixels."""
+    size: str
+    colour: str
+    shape: str
+    centre: tuple
+
+    def __str__(self):
+        return f"a {self.size} {self.colour} {self.shape}"
+
+
+@dataclass(frozen=True)
+class CaptionCheck:
+    """What is right about a caption: words by attribute, and whether all of it is true."""
+    right: dict             # "size", "colour", "shape" -> words that are right
+    total: dict             # the same -> such words in the caption
+    true: bool
+
+
+def load_synthetic_scenes(seed, num_train, num_val, captions_per_picture=5):
+    """Drawn scenes and their captions in the form of data.coco.load_coco.
+
+    Inputs: seed, a natural number; the numbers of pictures of both parts; the most
+    captions that a picture gets (a scene of one shape has three, however many are asked for).
+
+    Returns the dict of load_coco, with D = 270 features, T = 15 and these differences:
+    - urls_train, urls_val: names of the pictures, and folder is None: there are no files
+    - pictures_train, pictures_val: (I, 60, 60, 3) uint8
+    - scenes_train, scenes_val: lists of I scenes, tuples of SceneObject
+    The parts are drawn independently: another num_train leaves the validation as it is.
+
+    Raises ValueError for numbers that are not integers of at least 1 (seed: 0).
+    """
+    for name, value, least in (("seed", seed, 0), ("num_train", num_train, 1),
+                               ("num_val", num_val, 1),
+                               ("captions_per_picture", captions_per_picture, 1)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"load_synthetic_scenes: {name} expects an integer of at least "
+                             f"{least}, got {value!r}")
+    idx_to_word = _vocabulary()
+    word_to_idx = {word: i for i, word in enumerate(idx_to_word)}
+    data = {"idx_to_word": idx_to_word, "word_to_idx": word_to_idx, "folder": None}
+    for number, (part, size) in enumerate((("train", num_train), ("val", num_val))):
+        # One stream for each kind of choice: more captions leave the scenes as they are.
+        scene_rng, picture_rng, caption_rng = (
+            np.random.default_rng([seed, number, stream]) for stream in range(3))
+        scenes = [_invent_scene(scene_rng) for _ in range(size)]
+        pictures = draw_scenes(scenes, picture_rng)
+        sentences, owners = [], []
+        for i, scene in enumerate(scenes):
+            captions = true_captions(scene)
+            count = min(captions_per_picture, len(captions))
+            for choice in caption_rng.permutation(len(captions))[:count]:
+                sentences.append(captions[choice])
+                owners.append(i)
+        data |= {
+            f"X_{part}": CaptionFeatures(scene_features(pictures), np.array(owners, np.int64)),
+            f"y_{part}": encode_captions(sentences, word_to_idx, CAPTION_LENGTH),
+            f"urls_{part}": [f"{part} scene {i}" for i in range(size)],
+            f"pictures_{part}": pictures, f"scenes_{part}": scenes}
+    return data
+
+
+# ---------------------------------------------------------------- scenes and captions
+
+def true_captions(scene):
+    """All captions of a scene: its only shape, or each pair of shapes that a relation holds for.
+
+    A shape that looks like another one of the scene is not mentioned in a relation.
+    """
+    if len(scene) == 1:
+        statements = [str(scene[0])]
+    else:
+        names = [str(thing) for thing in scene]
+        statements = [f"{first} {relation} {second}"
+                      for first, second in itertools.permutations(scene, 2)
+                      for relation in RELATIONS
+                      if _holds(relation, first, second)
+                      and names.count(str(first)) == names.count(str(second)) == 1]
+    return [opening + statement for statement in statements for opening in OPENINGS]
+
+
+def check_caption(scene, sentence):
+    """Compare a sentence with a scene, word for word and as a whole.
+
+    A mentioned object is compared with the object of the scene that it fits best; words for
+    size, colour and shape outside of "a SIZE COLOUR SHAPE" are wrong. The whole is true if it
+    is a caption, each mentioned object exists as it is described, and the relation holds
+    between two such objects by at least MARGIN.
+
+    Inputs: scene, a tuple of SceneObject; sentence, a string. Returns a CaptionCheck.
+    """
+    words = sentence.split()
+    total = {name: sum(word in values for word in words) for name, values in ATTRIBUTES.items()}
+    right = dict.fromkeys(ATTRIBUTES, 0)
+    for mentioned in re.findall(rf"\b{_OBJECT}\b", sentence):
+        fits = [[word == getattr(thing, name) for name, word in zip(ATTRIBUTES, mentioned)]
+                for thing in scene]
+        for name, fit in zip(ATTRIBUTES, max(fits, key=sum)):
+            right[name] += fit
+    return CaptionCheck(right, total, _is_true(scene, " ".join(words)))
+
+
+def _is_true(scene, sentence):
+    """Whether a sentence is a caption and true."""
+    match = re.fullmatch(_CAPTION, sentence)
+    if not match:
+        return False
+    first, relation, second = match.group(1), match.group(5), match.group(6)
+    firsts = [thing for thing in scene if str(thing) == first]
+    if relation is None:
+        return bool(firsts)
+    return any(_holds(relation, one, other) for one in firsts for other in scene
+               if str(other) == second)
+
+
+def _holds(relation, first, second):
+    """Whether two objects are clearly in this relation."""
+    sign, axis = RELATIONS[relation]
+    return sign * (first.centre[axis] - second.centre[axis]) >= MARGIN
+
+
+def _vocabulary():
+    """The list of all words: special ones, then the others in alphabetical order."""
+    texts = [*OPENINGS, *RELATIONS, *itertools.chain(*ATTRIBUTES.values()), "a"]
+    return [*SPECIAL_WORDS, *sorted(set(" ".join(texts).split()))]
+
+
+def _invent_scene(rng):
+    """A tuple of one to three SceneObjects that have at least one caption."""
+    while True:
+        count = rng.choice([1, 2, 3], p=[0.25, 0.5, 0.25])
+        scene = []
+        for cell in rng.permutation(CELLS ** 2)[:count]:
+            looks = {name: values[rng.integers(len(values))]
+                     for name, values in ATTRIBUTES.items()}
+            middle = (np.array([cell % CELLS, cell // CELLS]) + 0.5) * CELL
+            x, y = middle + rng.uniform(-JITTER, JITTER, 2)
+            scene.append(SceneObject(**looks, centre=(float(x), float(y))))
+        if true_captions(scene):
+            return tuple(scene)
+
+
+# ---------------------------------------------------------------- pictures
+
+def draw_scenes(scenes, rng, block=256):
+    """Draw scenes on light grounds, with uneven sizes, colours and light, and with noise.
+
+    Inputs: scenes, a list of I scenes; rng, a numpy.random.Generator.
+    Returns (I, S, S, 3) uint8.
+    """
+    pictures = np.empty((len(scenes), SIZE, SIZE, 3), np.uint8)
+    for start in range(0, len(scenes), block):
+        part = scenes[start:start + block]
+        canvas = np.ones((len(part), SIZE, SIZE, 3), np.float32)
+        canvas *= rng.uniform(0.8, 0.95, (len(part), 1, 1, 3)).astype(np.float32)
+        for picture, scene in zip(canvas, part):
+            for thing in scene:
+                radius = RADII[thing.size] * rng.uniform(0.93, 1.07)
+                colour = COLOURS[thing.colour] + rng.uniform(-0.05, 0.05, 3)
+                cover = _cover(thing.shape, radius, thing.centre)[..., np.newaxis]
+                picture += cover * (colour.astype(np.float32) - picture)
+        canvas += 0.03 * rng.standard_normal(canvas.shape, np.float32)
+        pictures[start:start + block] = np.rint(np.clip(canvas, 0, 1) * 255)
+    return pictures
+
+
+def _cover(shape, radius, centre):
+    """How much of each pixel a shape covers, (S, S) float32 from 0 to 1.
+
+    The shapes of one radius have nearly the same area: that of the circle.
+    """
+    pixels = np.arange(SIZE, dtype=np.float32) + 0.5
+    x, y = pixels - np.float32(centre[0]), (pixels - np.float32(centre[1]))[:, np.newaxis]
+    if shape == "circle":
+        distance = np.hypot(x, y) - radius
+    elif shape == "square":
+        distance = np.maximum(np.abs(x), np.abs(y)) - 0.89 * radius
+    else:
+        # Inside the three sides of an equilateral triangle; its base is below.
+        sides = np.maximum(np.sqrt(0.75) * np.abs(x) - 0.5 * y, y)
+        distance = sides - 0.7 * radius
+    return np.clip(0.5 - distance, 0, 1).astype(np.float32)
+
+
+# ---------------------------------------------------------------- features
+
+def scene_features(pictures, block=64):
+    """What the network sees of pictures: see the steps at the top of this file.
+
+    Input: pictures (I, S, S, 3) uint8.
+    Returns (I, D) float32 from 0 to about 1, D = cells · colours · shapes · sizes.
+    Raises ValueError for other arrays.
+    """
+    pictures = np.asarray(pictures)
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or \
+            pictures.shape[1:] != (SIZE, SIZE, 3):
+        raise ValueError(f"scene_features: pictures expects (I, {SIZE}, {SIZE}, 3) uint8, got "
+                         f"{pictures.shape} {pictures.dtype}")
+    templates = _templates()
+    return np.concatenate([np.zeros((0, CELLS ** 2 * len(COLOURS) * len(templates)), np.float32),
+                           *(_block_features(pictures[start:start + block], templates)
+                             for start in range(0, len(pictures), block))])
+
+
+def _block_features(pictures, templates):
+    """scene_features of a few pictures."""
+    scaled = pictures[:, np.newaxis] / np.float32(255)
+    colours = np.array(list(COLOURS.values()), np.float32)[:, np.newaxis, np.newaxis]
+    # The background and other colours are farther than 0.5 from each of the colours.
+    masks = np.maximum(1 - 2 * np.linalg.norm(scaled - colours, axis=-1), 0)
+    masks = np.minimum(1.5 * masks, 1)[:, :, np.newaxis]
+    # Correlation theorem: F(correlation) = F(mask) · conj(F(template))
+    matches = np.fft.irfft2(np.fft.rfft2(masks) * templates, s=(SIZE, SIZE))
+    cells = matches.reshape(*matches.shape[:3], CELLS, CELL, CELLS, CELL).max(axis=(4, 6))
+    strongest = cells == cells.max(axis=2, keepdims=True)
+    kept = np.where(strongest, np.maximum(cells - THRESHOLD, 0) / (1 - THRESHOLD), 0)
+    return kept.reshape(len(pictures), -1).astype(np.float32)
+
+
+def _templates():
+    """Conjugate transforms of the templates, (shapes · sizes, S, S // 2 + 1).
+
+    A template is a shape around pixel 0 minus its surroundings, so that a mask that is
+    the shape itself gives 1, and one that is larger gives less.
+    """
+    covers = np.stack([_cover(shape, radius, (SIZE / 2 + 0.5, SIZE / 2 + 0.5))
+                       for radius in RADII.values() for shape in SHAPES])
+    areas = covers.sum(axis=(1, 2), keepdims=True)
+    templates = (2 * covers - 1) * _near(covers)
+    templates = np.roll(templates / areas, (-(SIZE // 2), -(SIZE // 2)), axis=(1, 2))
+    return np.conj(np.fft.rfft2(templates))
+
+
+def _near(covers):
+    """Where a pixel is at most 3 pixels, by row and by column, from something covered."""
+    near = covers > 0
+    for axis in (1, 2):
+        near = np.any([np.roll(near, shift, axis) for shift in range(-3, 4)], axis=0)
+    return near
