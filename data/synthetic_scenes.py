@@ -7,8 +7,7 @@ shapes differ by at most 2·JITTER along an axis, or by at least CELL - 2·JITTE
 What the network sees of a picture is made from its pixels by fixed steps:
 
 1. masks: how close each pixel's colour is to each of the colours
-2. correlation of each mask with a template of each shape in each size, normalised so
-   that a perfect match gives 1
+2. correlation of each mask with a template of each shape in each size, of sum 0 and length 1
 3. the maximum over each cell of the grid
 4. the strongest template of each cell and colour keeps what exceeds THRESHOLD, the others
    are set to 0
@@ -29,17 +28,17 @@ CELLS = 3                   # cells along a side
 CELL = SIZE // CELLS
 JITTER = 3                  # the farthest that a shape is from the middle of its cell, by axis
 MARGIN = CELL // 2          # the difference of centres from which on a relation holds
-THRESHOLD = 0.5             # of a match with a template
+THRESHOLD = 2.0             # a shape's own template gives about 5 (small) or 8 (large)
 
 SHAPES = ("circle", "square", "triangle")
 COLOURS = {"red": (0.85, 0.10, 0.10), "green": (0.10, 0.65, 0.20), "blue": (0.10, 0.25, 0.90),
            "yellow": (0.95, 0.85, 0.10), "purple": (0.65, 0.10, 0.75)}
-RADII = {"small": 4.0, "large": 7.0}
+RADII = {"small": 4.5, "large": 7.5}
 ATTRIBUTES = {"size": tuple(RADII), "colour": tuple(COLOURS), "shape": SHAPES}
-OPENINGS = ("", "there is ", "a picture of ")
+OPENINGS = ("", "there is ")
 # (sign, axis): the relation holds where sign·(first centre - second centre) is large on this axis
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (-1, 1), "below": (1, 1)}
-CAPTION_LENGTH = 15         # <START>, the longest caption, <END>
+CAPTION_LENGTH = 14         # <START>, the longest caption, <END>
 
 _OBJECT = "a ({}) ({}) ({})".format(*("|".join(words) for words in ATTRIBUTES.values()))
 _CAPTION = "(?:{})({})(?: ({}) ({}))?".format("|".join(OPENINGS), _OBJECT, "|".join(RELATIONS),
@@ -70,9 +69,9 @@ def load_synthetic_scenes(seed, num_train, num_val, captions_per_picture=5):
     """Drawn scenes and their captions in the form of data.coco.load_coco.
 
     Inputs: seed, a natural number; the numbers of pictures of both parts; the most
-    captions that a picture gets (a scene of one shape has three, however many are asked for).
+    captions that a picture gets (a scene of one shape has two, however many are asked for).
 
-    Returns the dict of load_coco, with D = 270 features, T = 15 and these differences:
+    Returns the dict of load_coco, with D = 270 features, T = 14 and these differences:
     - urls_train, urls_val: names of the pictures, and folder is None: there are no files
     - pictures_train, pictures_val: (I, 60, 60, 3) uint8
     - scenes_train, scenes_val: lists of I scenes, tuples of SceneObject
@@ -238,7 +237,7 @@ def scene_features(pictures, block=64):
     """What the network sees of pictures: see the steps at the top of this file.
 
     Input: pictures (I, S, S, 3) uint8.
-    Returns (I, D) float32 from 0 to about 1, D = cells · colours · shapes · sizes.
+    Returns (I, D) float32 from 0 to about 8, D = cells · colours · shapes · sizes.
     Raises ValueError for other arrays.
     """
     pictures = np.asarray(pictures)
@@ -257,28 +256,30 @@ def _block_features(pictures, templates):
     scaled = pictures[:, np.newaxis] / np.float32(255)
     colours = np.array(list(COLOURS.values()), np.float32)[:, np.newaxis, np.newaxis]
     # The background and other colours are farther than 0.5 from each of the colours.
-    masks = np.maximum(1 - 2 * np.linalg.norm(scaled - colours, axis=-1), 0)
-    masks = np.minimum(1.5 * masks, 1)[:, :, np.newaxis]
+    distances = np.sqrt(np.square(scaled - colours).sum(axis=-1))
+    masks = np.clip(1.5 - 3 * distances, 0, 1)[:, :, np.newaxis]
     # Correlation theorem: F(correlation) = F(mask) · conj(F(template))
     matches = np.fft.irfft2(np.fft.rfft2(masks) * templates, s=(SIZE, SIZE))
     cells = matches.reshape(*matches.shape[:3], CELLS, CELL, CELLS, CELL).max(axis=(4, 6))
     strongest = cells == cells.max(axis=2, keepdims=True)
-    kept = np.where(strongest, np.maximum(cells - THRESHOLD, 0) / (1 - THRESHOLD), 0)
+    kept = np.where(strongest, np.maximum(cells - THRESHOLD, 0), 0)
     return kept.reshape(len(pictures), -1).astype(np.float32)
 
 
 def _templates():
     """Conjugate transforms of the templates, (shapes · sizes, S, S // 2 + 1).
 
-    A template is a shape around pixel 0 minus its surroundings, so that a mask that is
-    the shape itself gives 1, and one that is larger gives less.
+    A template is a shape around pixel 0 minus its surroundings, of sum 0, so that an even
+    mask gives 0, and of length 1, so that a shape's own template answers it best.
     """
     covers = np.stack([_cover(shape, radius, (SIZE / 2 + 0.5, SIZE / 2 + 0.5))
                        for radius in RADII.values() for shape in SHAPES])
-    areas = covers.sum(axis=(1, 2), keepdims=True)
-    templates = (2 * covers - 1) * _near(covers)
-    templates = np.roll(templates / areas, (-(SIZE // 2), -(SIZE // 2)), axis=(1, 2))
-    return np.conj(np.fft.rfft2(templates))
+    near = _near(covers)
+    means = covers.sum(axis=(1, 2), keepdims=True) / near.sum(axis=(1, 2), keepdims=True)
+    templates = (covers - means) * near
+    templates /= np.sqrt(np.square(templates).sum(axis=(1, 2), keepdims=True))
+    templates = np.roll(templates, (-(SIZE // 2), -(SIZE // 2)), axis=(1, 2))
+    return np.conj(np.fft.rfft2(templates)).astype(np.complex64)
 
 
 def _near(covers):
