@@ -1,6 +1,6 @@
 """Drawn scenes with true captions: an offline stand-in for the captions of COCO.
 
-A scene is one to three coloured shapes, each in a cell of its own of a 3 x 3 grid and moved
+A scene is one to three coloured shapes, each in a cell of its own of a 2 x 2 grid and moved
 a little in it, so that "above" and "left of" are never a matter of taste: the centres of two
 shapes differ by at most 2·JITTER along an axis, or by at least CELL - 2·JITTER.
 
@@ -23,12 +23,12 @@ import numpy as np
 
 from data.coco import SPECIAL_WORDS, CaptionFeatures, encode_captions
 
-SIZE = 60                   # pixels of a picture's side
-CELLS = 3                   # cells along a side
+SIZE = 48                   # pixels of a picture's side
+CELLS = 2                   # cells along a side
 CELL = SIZE // CELLS
-JITTER = 3                  # the farthest that a shape is from the middle of its cell, by axis
+JITTER = 4                  # the farthest that a shape is from the middle of its cell, by axis
 MARGIN = CELL // 2          # the difference of centres from which on a relation holds
-THRESHOLD = 2.0             # a shape's own template gives about 5 (small) or 8 (large)
+THRESHOLD = 3.0             # a shape's own template gives about 5 (small) or 8 (large)
 
 SHAPES = ("circle", "square", "triangle")
 COLOURS = {"red": (0.85, 0.10, 0.10), "green": (0.10, 0.65, 0.20), "blue": (0.10, 0.25, 0.90),
@@ -36,8 +36,9 @@ COLOURS = {"red": (0.85, 0.10, 0.10), "green": (0.10, 0.65, 0.20), "blue": (0.10
 RADII = {"small": 4.5, "large": 7.5}
 ATTRIBUTES = {"size": tuple(RADII), "colour": tuple(COLOURS), "shape": SHAPES}
 OPENINGS = ("", "there is ")
-# (sign, axis): the relation holds where sign·(first centre - second centre) is large on this axis
-RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (-1, 1), "below": (1, 1)}
+# The axis on which the second centre is clearly larger. There is no "right of" nor "below": of
+# two shapes it is always the upper or the left one that comes first.
+RELATIONS = {"left of": 0, "above": 1}
 CAPTION_LENGTH = 14         # <START>, the longest caption, <END>
 
 _OBJECT = "a ({}) ({}) ({})".format(*("|".join(words) for words in ATTRIBUTES.values()))
@@ -71,9 +72,9 @@ def load_synthetic_scenes(seed, num_train, num_val, captions_per_picture=5):
     Inputs: seed, a natural number; the numbers of pictures of both parts; the most
     captions that a picture gets (a scene of one shape has two, however many are asked for).
 
-    Returns the dict of load_coco, with D = 270 features, T = 14 and these differences:
+    Returns the dict of load_coco, with D = 120 features, T = 14 and these differences:
     - urls_train, urls_val: names of the pictures, and folder is None: there are no files
-    - pictures_train, pictures_val: (I, 60, 60, 3) uint8
+    - pictures_train, pictures_val: (I, 48, 48, 3) uint8
     - scenes_train, scenes_val: lists of I scenes, tuples of SceneObject
     The parts are drawn independently: another num_train leaves the validation as it is.
 
@@ -164,8 +165,8 @@ def _is_true(scene, sentence):
 
 def _holds(relation, first, second):
     """Whether two objects are clearly in this relation."""
-    sign, axis = RELATIONS[relation]
-    return sign * (first.centre[axis] - second.centre[axis]) >= MARGIN
+    axis = RELATIONS[relation]
+    return second.centre[axis] - first.centre[axis] >= MARGIN
 
 
 def _vocabulary():
@@ -237,7 +238,7 @@ def scene_features(pictures, block=64):
     """What the network sees of pictures: see the steps at the top of this file.
 
     Input: pictures (I, S, S, 3) uint8.
-    Returns (I, D) float32 from 0 to about 8, D = cells · colours · shapes · sizes.
+    Returns (I, D) float32 from 0 to about 6, D = cells · colours · shapes · sizes.
     Raises ValueError for other arrays.
     """
     pictures = np.asarray(pictures)
