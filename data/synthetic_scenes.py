@@ -9,8 +9,8 @@ What the network sees of a picture is made from its pixels by fixed steps:
 1. masks: how close each pixel's colour is to each of the colours
 2. correlation of each mask with a template of each shape in each size, of sum 0 and length 1
 3. the maximum over each cell of the grid
-4. the strongest template of each cell and colour keeps what exceeds THRESHOLD, the others
-   are set to 0
+4. SCALE for the strongest template of each cell and colour if it exceeds THRESHOLD, 0 for
+   the others: what is found counts alike, be it small or large
 
 I: pictures, S: pixels of a picture's side, N: captions, T: words of a caption, V: words of
 the vocabulary, D: features. Centres and radii are in pixels, x to the right, y downwards.
@@ -29,6 +29,7 @@ CELL = SIZE // CELLS
 JITTER = 4                  # the farthest that a shape is from the middle of its cell, by axis
 MARGIN = CELL // 2          # the difference of centres from which on a relation holds
 THRESHOLD = 3.0             # a shape's own template gives about 5 (small) or 8 (large)
+SCALE = 5.0                 # few features are not 0: with ones a network hardly notices them
 
 SHAPES = ("circle", "square", "triangle")
 COLOURS = {"red": (0.85, 0.10, 0.10), "green": (0.10, 0.65, 0.20), "blue": (0.10, 0.25, 0.90),
@@ -178,7 +179,7 @@ def _vocabulary():
 def _invent_scene(rng):
     """A tuple of one to three SceneObjects that have at least one caption."""
     while True:
-        count = rng.choice([1, 2, 3], p=[0.25, 0.5, 0.25])
+        count = rng.choice([1, 2, 3], p=[0.3, 0.55, 0.15])
         scene = []
         for cell in rng.permutation(CELLS ** 2)[:count]:
             looks = {name: values[rng.integers(len(values))]
@@ -238,7 +239,7 @@ def scene_features(pictures, block=64):
     """What the network sees of pictures: see the steps at the top of this file.
 
     Input: pictures (I, S, S, 3) uint8.
-    Returns (I, D) float32 from 0 to about 6, D = cells · colours · shapes · sizes.
+    Returns (I, D) float32, each 0 or SCALE, D = cells · colours · shapes · sizes.
     Raises ValueError for other arrays.
     """
     pictures = np.asarray(pictures)
@@ -263,8 +264,8 @@ def _block_features(pictures, templates):
     matches = np.fft.irfft2(np.fft.rfft2(masks) * templates, s=(SIZE, SIZE))
     cells = matches.reshape(*matches.shape[:3], CELLS, CELL, CELLS, CELL).max(axis=(4, 6))
     strongest = cells == cells.max(axis=2, keepdims=True)
-    kept = np.where(strongest, np.maximum(cells - THRESHOLD, 0), 0)
-    return kept.reshape(len(pictures), -1).astype(np.float32)
+    found = strongest & (cells > THRESHOLD)
+    return SCALE * found.reshape(len(pictures), -1).astype(np.float32)
 
 
 def _templates():

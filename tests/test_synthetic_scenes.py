@@ -178,15 +178,17 @@ def test_a_shape_is_drawn_in_its_place_size_and_colour():
 # ---------------------------------------------------------------- learning
 
 def test_a_network_learns_more_than_the_grammar(data):
-    """After a few steps on a few scenes their captions are true; blind ones would not be."""
+    """After 40 passes over 80 scenes many of their captions are true; a blind network's are not."""
     model = CaptioningRNN(data["word_to_idx"], data["X_train"].shape[1], 32, 128, rng=0)
 
     def metric(model, X, y):
         loss, count = model.total_loss(X, y)
         return -loss, count
 
-    Solver(model, data, update_rule="adam", optim_config={"learning_rate": 3e-3},
-           batch_size=25, num_epochs=15, metric=metric).train()
+    # Learning by heart: 80 scenes are too few for others, whose loss would pick the parameters.
+    known = data | {"X_val": data["X_train"], "y_val": data["y_train"]}
+    Solver(model, known, update_rule="adam", optim_config={"learning_rate": 3e-3},
+           batch_size=25, num_epochs=40, metric=metric).train()
 
     def share_true(features):
         written = decode_captions(model.sample(features, 13), data["idx_to_word"])
@@ -194,4 +196,5 @@ def test_a_network_learns_more_than_the_grammar(data):
                         for scene, text in zip(data["scenes_train"], written)])
 
     features = data["X_train"].features
-    assert share_true(features) > 0.4 and share_true(np.zeros_like(features)) < 0.1
+    # Without features all captions are one sentence, which is true of a few scenes.
+    assert share_true(features) > max(0.9, share_true(np.zeros_like(features)) + 0.5)
