@@ -147,7 +147,8 @@ def test_features_come_from_the_pixels(data):
 
 
 def test_features_name_what_is_drawn(data):
-    features = data["X_val"].features.reshape(60, len(COLOURS), len(RADII), len(SHAPES), CELLS, CELLS)
+    form = 60, len(COLOURS), len(RADII), len(SHAPES), CELLS, CELLS
+    features = data["X_val"].features.reshape(form)
     right = []
     for seen, scene in zip(features, data["scenes_val"]):
         found = {(list(RADII)[size], list(COLOURS)[colour], SHAPES[shape], row, column)
