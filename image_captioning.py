@@ -209,12 +209,13 @@ def score(model, data, pictures, max_length, **options):
 
 
 def share_of_true_captions(data, sentences, pictures):
-    """For drawn scenes: (share of shape, colour and size words right, share of true captions)."""
+    """For drawn scenes: ({size, colour, shape: share of such words right}, share of true captions)."""
     from data.synthetic_scenes import check_caption
     checks = [check_caption(data["scenes_val"][picture], sentence)
               for picture, sentence in zip(pictures, sentences)]
-    right, total = (sum(getattr(check, name) for check in checks) for name in ("right", "total"))
-    return right / max(total, 1), float(np.mean([check.true for check in checks]))
+    share = {name: sum(check.right[name] for check in checks)
+             / max(1, sum(check.total[name] for check in checks)) for name in checks[0].total}
+    return share, float(np.mean([check.true for check in checks]))
 
 
 # ---------------------------------------------------------------- pictures
@@ -284,8 +285,10 @@ def summary(metrics, out):
         scores = "  ".join(f"BLEU-{n} {value:.3f}" for n, value in enumerate(metrics[name], 1))
         lines.append(f"{label:<12} {scores}")
     if "words_right" in metrics:
-        lines.append(f"Of the drawn scenes' captions {metrics['captions_true']:.1%} are true; "
-                     f"{metrics['words_right']:.1%} of the words for shape, colour and size are.")
+        right = ", ".join(f"{share:.1%} of the words for {name}"
+                          for name, share in metrics["words_right"].items())
+        lines.append(f"Of the drawn scenes' captions {metrics['captions_true']:.1%} are true as a "
+                     f"whole; right are {right}.")
     return "\n".join([*lines, f"{metrics['seconds']:.0f} seconds. Pictures and metrics.json are "
                               f"in {out}"])
 

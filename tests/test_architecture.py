@@ -23,7 +23,7 @@ ALLOWED = {
     "experiment": {"solver", "data", "matplotlib"},
     "mnist_train": {"experiment", "fc_net", "solver"},
     "cnn_train": {"experiment", "cnn", "layers", "solver"},
-    "image_captioning": {"experiment", "rnn", "solver", "data"},
+    "image_captioning": {"experiment", "rnn", "solver", "data", "matplotlib"},
     "transfer_learning": {"experiment", "solver", "data", "torch", "torchvision"},
     "data": {"data"},
     "data.coco": {"data", "h5py"},

@@ -95,12 +95,13 @@ def test_quick_on_drawn_digits_says_so(script, tmp_path):
 @both_scripts
 def test_the_same_seed_gives_the_same_and_resume_equals_never_stopping(
         script, tiny_mnist, tmp_path):
-    options = ["--data-dir", tiny_mnist, *SMALL[script], "--seed", 3]
+    # Enough epochs for the signal to come before the last one, however slow the machine.
+    options = ["--data-dir", tiny_mnist, *SMALL[script], "--seed", 3, "--epochs", 8]
     run(script, *options, "--out", tmp_path / "whole")
     stopped = subprocess.Popen(
         [sys.executable, ROOT / f"{script}.py", *map(str, options), "--out", tmp_path / "stopped"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while "epoch 1/2" not in stopped.stdout.readline():
+    while "epoch 1/8" not in stopped.stdout.readline():
         assert stopped.poll() is None
     stopped.send_signal(signal.SIGINT)
     _, errors = stopped.communicate(timeout=60)
