@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -569,6 +570,37 @@ def metrics_of(folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
+def started_run(*arguments):
+    """The script at work in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, ROOT / "transfer_learning.py", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def stopped_run(number, line, *arguments):
+    """Send a signal to the script when it prints such a line; what it then has to say."""
+    process = started_run(*arguments)
+    while line not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[number]
+    return errors
+
+
+def assert_same_run(actual, expected):
+    """Metrics, weights and pictures are the same bits, and no half-written file is left."""
+    assert without_times(metrics_of(actual)) == without_times(metrics_of(expected))
+    assert sorted(path.name for path in actual.rglob("*")) == \
+        sorted(path.name for path in expected.rglob("*"))
+    for name in tl.SCENARIOS:
+        assert_same_state(*(torch.load(folder / f"{name}.pth", weights_only=True)
+                            for folder in (actual, expected)))
+    for path in expected.glob("*.png"):
+        assert (actual / path.name).read_bytes() == path.read_bytes(), path.name
+
+
 def without_times(metrics):
     metrics.pop("seconds")
     for name in tl.SCENARIOS:
@@ -593,27 +625,42 @@ def test_a_folder_of_pictures_and_resume_equals_never_stopping(folder, tmp_path,
         assert f"{metrics[name]['val_accuracy']:.2%}" in done.stdout
     assert PICTURES <= set(os.listdir(tmp_path / "whole"))
 
-    stopped = subprocess.Popen(
-        [sys.executable, ROOT / "transfer_learning.py", *map(str, options),
-         "--out", tmp_path / "stopped"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"})
-    while "frozen  epoch 1/2" not in stopped.stdout.readline():
-        assert stopped.poll() is None
-    stopped.send_signal(signal.SIGINT)
-    _, errors = stopped.communicate(timeout=60)
-    assert stopped.returncode == 130 and "Traceback" not in errors
-    assert errors.strip().endswith("--resume")
-    run(*options, "--out", tmp_path / "stopped", "--resume")
-    assert without_times(metrics_of(tmp_path / "stopped")) == without_times(metrics)
-    for name in tl.SCENARIOS:
-        states = [torch.load(tmp_path / run_name / f"{name}.pth", weights_only=True)
-                  for run_name in ("whole", "stopped")]
-        assert_same_state(*states)
-    again = [*map(str, options), "--out", str(tmp_path / "stopped"), "--resume"]
+    options += ["--out", tmp_path / "stopped"]
+    errors = stopped_run(signal.SIGINT, "frozen  epoch 1/2", *options)
+    assert "Traceback" not in errors and errors.strip().endswith("--resume")
+    stopped_run(signal.SIGKILL, "scratch  epoch 1/2", *options, "--resume")
+    run(*options, "--resume")
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+    again = [*map(str, options), "--resume"]
     tl.main(again)
     assert "This run is finished" in capsys.readouterr().out
     error = failing_run(capsys, *again, "--learning-rate", 1)
     assert "another training: its learning_rate is None, now 1.0" in error
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments(folder, tmp_path, capsys):
+    """Each a run that is killed, resumed and compared with one that never was."""
+    options = [*SMALL, "--data-dir", folder, "--device", "cpu"]
+    started = time.monotonic()
+    run(*options, "--out", tmp_path / "whole")
+    seconds = time.monotonic() - started
+    rng = np.random.default_rng(0)
+    kills = 0
+    while kills < 10:
+        out = tmp_path / str(kills)
+        process = started_run(*options, "--out", out)
+        try:
+            process.wait(timeout=rng.uniform(0.2, 1) * seconds)
+            continue
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate()
+        kills += 1
+        run(*options, "--out", out, "--resume")
+        assert_same_run(out, tmp_path / "whole")
+    with capsys.disabled():
+        print(f"\ntransfer_learning: {kills} kills, {kills} identical")
 
 
 def test_two_processes_do_what_one_does(folder, tmp_path):
