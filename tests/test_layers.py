@@ -286,6 +286,13 @@ def test_softmax_loss_keeps_the_dtype_and_changes_nothing():
         np.testing.assert_array_equal(y, y_original)
 
 
+def test_softmax_loss_of_more_samples_than_float16_can_count():
+    N = 70_000                                 # the largest float16 is 65,504
+    loss, dx = layers.softmax_loss(np.zeros((N, 2), np.float16), np.zeros(N, int))
+    assert loss == pytest.approx(np.log(2), rel=1e-3)
+    np.testing.assert_allclose(dx[:, 0], -0.5 / N, rtol=0.05)
+
+
 @all_layers
 def test_integers_and_lists_count_as_float64(name):
     forward, backward, shapes = LAYERS[name]

@@ -110,3 +110,12 @@ def test_wrong_entries_of_single_rules_are_named(rule, wrong, message):
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"dw expects the shape of w, \(3,\), got \(1,\)"):
         optim.sgd(np.ones(3), np.ones(1))
+
+
+@pytest.mark.parametrize("rule", ["rmsprop", "adam"])
+def test_an_epsilon_that_float16_takes_for_zero_is_refused(rule):
+    """0 / (√0 + 0) would be NaN."""
+    w = np.ones(3, np.float16)
+    with pytest.raises(ValueError, match=r"config\['epsilon'\] expects 0 or at least 6.1e-05"):
+        getattr(optim, rule)(w, 0 * w)
+    assert np.isfinite(getattr(optim, rule)(w, 0 * w, {"epsilon": 1e-4})[0]).all()
