@@ -68,7 +68,8 @@ class Run:
 CAPTIONS = "python image_captioning.py --data-dir coco_captioning_flickr8k"
 RUNS = {
     "mnist_train": Run("python mnist_train.py", MNIST, ("hidden_sizes", "mistakes")),
-    "cnn_train": Run("python cnn_train.py", MNIST, ("learning_curves", "filters", "feature_maps", "mistakes")),
+    "cnn_train": Run("python cnn_train.py", MNIST,
+                     ("learning_curves", "filters", "feature_maps", "mistakes")),
     "mnist_synthetic": Run("python mnist_train.py --data synthetic",
                            f"{DRAWN}: digits of our own, not MNIST"),
     "cnn_synthetic": Run("python cnn_train.py --data synthetic",
@@ -116,7 +117,8 @@ def gather(folder, names):
                              FIGURES / f"{name}_{picture}.png")
         stored[name] = needed(metrics)
         print(f"{name}: taken over")
-    save(STORED, json.dumps({name: stored[name] for name in RUNS if name in stored}, indent=1) + "\n")
+    ordered = {name: stored[name] for name in RUNS if name in stored}
+    save(STORED, json.dumps(ordered, indent=1) + "\n")
 
 
 def read(folder, name):
@@ -413,8 +415,8 @@ def section_transfer(results):
         "## Transfer learning",
         "Ants or bees? The validation accuracy of a network whose weights are all trained on, of "
         "one where only a new last layer is, and of one without pretraining. The epoch is chosen "
-        "by the same pictures, as in the homework, so that the accuracies flatter a little. One half "
-        "is guessing: on so few pictures a network from scratch may learn nothing.",
+        "by the same pictures, as in the homework, so that the accuracies flatter a little. One "
+        "half is guessing: on so few pictures a network from scratch may learn nothing.",
         "### SqueezeNet", curves("transfer_squeezenet", "SqueezeNet"),
         "### ResNet-18 with partial weights", curves("transfer_resnet", "partial ResNet-18"),
         "### Drawn insects",

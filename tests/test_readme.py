@@ -23,8 +23,8 @@ def mistaken(tmp_path_factory):
     """A folder with a copy of layers.py in which two mistakes are planted."""
     folder = tmp_path_factory.mktemp("mistaken")
     source = (ROOT / "layers.py").read_text()
-    for right, wrong in (("dw = multiply(rows.T, dout)\n", "dw = multiply(rows.T, dout) / len(x)\n"),
-                         ("    dx /= N\n", "")):
+    for right, wrong in (("dw = multiply(rows.T, dout)\n",
+                          "dw = multiply(rows.T, dout) / len(x)\n"), ("    dx /= N\n", "")):
         assert source.count(right) == 1
         source = source.replace(right, wrong)
     (folder / "layers.py").write_text(source)

@@ -1,4 +1,4 @@
-"""The figures of docs/results.md and README.md are those of the runs, and of the commands they name."""
+"""The figures of docs/results.md and README.md are those of the runs, by the commands named."""
 import importlib.util
 import json
 import pathlib
@@ -142,7 +142,8 @@ def test_gathering_takes_over_all_runs_and_writes_both_documents(runs):
     assert "| busy |" in document and "12.34 %" in document and "12.34 %" in readme
     assert document.count("DRAWN DATA") == 5
     stored = write_results.load()
-    assert set(stored) == set(write_results.RUNS) and "loss" not in stored["captions_rnn"]["history"]
+    assert set(stored) == set(write_results.RUNS)
+    assert "loss" not in stored["captions_rnn"]["history"]
     shown = {f"figures/{path.name}" for path in write_results.FIGURES.iterdir()}
     assert shown == set(re.findall(r"!\[[^\]]*\]\(([^)]+)\)", document))
 
