@@ -32,7 +32,8 @@ def arguments(argv=None):
                         metavar="X", help="of the first epoch")
     parser.add_argument("--lr-decay", type=experiment.positive_number, default=0.8, metavar="X",
                         help="the learning rate is multiplied by it after each epoch")
-    parser.add_argument("--batch-size", type=experiment.positive_integer, default=100, metavar="N")
+    parser.add_argument("--batch-size", type=experiment.positive_integer, default=100, metavar="N",
+                        help="samples of a step")
     parser.add_argument("--reg", type=experiment.nonnegative_number, default=5e-5, metavar="X",
                         help="strength of the L2 penalty on the weights")
     return experiment.parse(parser, argv, quick={

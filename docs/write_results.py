@@ -104,6 +104,8 @@ HISTORIES = ("train_loss_per_word", "val_loss_per_word", "bleu_4_of_subset")
 
 def gather(folder, names):
     """Take over the figures and pictures of these runs, as far as they are in the folder."""
+    if not folder.is_dir():
+        raise experiment.UserError(f"{folder} is no folder")
     stored = load()
     for name in names:
         run, metrics = RUNS[name], read(folder, name)
@@ -351,7 +353,7 @@ def caption_samples(result):
                     for sample in result["samples"][part]]
             tables.append(f"{label}:\n\n"
                           + table(["the network writes", "people wrote"], rows, left=2))
-    return blocks(*tables)
+    return blocks(*tables) or "**Not measured:** samples of its captions."
 
 
 def section_captions(results):
@@ -434,6 +436,8 @@ WORKLOADS = {
     "W2-dx": "the same, with the gradient of the images",
     "W3a": "convolution and gradients, x (64, 32, 28, 28), w (64, 32, 3, 3)",
     "W3b": "convolution and gradients, x (32, 3, 64, 64), w (32, 3, 5, 5)",
+    "W4": "captioning network, loss, gradients and a step of Adam",
+    "W5": "captioning network, sampling 100 captions",
 }
 
 
@@ -452,6 +456,11 @@ def section_speed(results):
             "large matrix product, as a share of ours.",
             table(["", "workload", "threads", "ours", "PyTorch", "ratio", "product limit",
                    "extra MB"], rows, left=2),
+            "Memory that the convolution takes beyond its results, forwards and backwards; it does "
+            "not grow with the batch:" if result.get("convolution") else "",
+            table(["convolution of", "extra MB"], [
+                [name, f"{size / 1e6:.1f}"] for name, size in result["convolution"].items()])
+            if result.get("convolution") else "",
             "The convolution of W2 as homework usually has it, with one thread, in milliseconds:"
             if versions else "",
             table(["version", "forward", "backward"], versions) if versions else "")
@@ -489,7 +498,10 @@ command gave it, how long that took and on what machine.
   figures are below what the full weights give. With a network leave `--weights` out: torchvision
   downloads the full ones.
 * **DRAWN DATA** is made by the files in `data/synthetic_*.py`, for whoever is offline. Its
-  figures say that the programs work, and nothing about photographs or handwriting."""
+  figures say that the programs work, and nothing about photographs or handwriting.
+
+The scripts also save pages of photographs with what the networks say of them. They are not shown
+here, because the photographs belong to those who took them."""
 
 
 def document(results):

@@ -171,3 +171,16 @@ def test_a_run_of_another_command_is_refused(runs, change, message):
     with pytest.raises(write_results.experiment.UserError, match=re.escape(message)):
         write_results.main(["gather", str(runs), "cnn_train"])
     assert not write_results.STORED.exists()
+
+
+def test_a_run_without_samples_says_so(runs):
+    metrics = made_up("captions_rnn")
+    del metrics["samples"]
+    (runs / "captions_rnn" / "metrics.json").write_text(json.dumps(metrics))
+    write_results.main(["gather", str(runs)])
+    assert "**Not measured:** samples" in write_results.DOCUMENT.read_text()
+
+
+def test_a_folder_that_does_not_exist_is_an_error(runs):
+    with pytest.raises(write_results.experiment.UserError, match="is no folder"):
+        write_results.main(["gather", str(runs / "nowhere")])
