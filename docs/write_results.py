@@ -436,8 +436,6 @@ WORKLOADS = {
     "W2-dx": "the same, with the gradient of the images",
     "W3a": "convolution and gradients, x (64, 32, 28, 28), w (64, 32, 3, 3)",
     "W3b": "convolution and gradients, x (32, 3, 64, 64), w (32, 3, 5, 5)",
-    "W4": "captioning network, loss, gradients and a step of Adam",
-    "W5": "captioning network, sampling 100 captions",
 }
 
 
