@@ -4,12 +4,10 @@ EECS 545 homework 4, question 5: train conv - relu - 2x2 max pool - fc - relu - 
 on MNIST and report the accuracy on the test set. Takes MNIST from data/mnist or --data-dir,
 else downloads it, else draws digits of its own.
 """
-import os
 import time
 
+import experiment  # first: it says in one line what is missing
 import numpy as np
-
-import experiment
 from cnn import ConvNet
 from layers import conv_forward
 from solver import Solver
@@ -83,12 +81,11 @@ def feature_maps_figure(model, image, title, columns=8):
 def main(argv=None):
     """The whole experiment."""
     args = arguments(argv)
-    metrics = experiment.finished_metrics(args)
-    if metrics is not None:
-        print(f"This run is finished.\n{summary(metrics, args.out)}")
+    finished = experiment.finished_summary(args, summary)
+    if finished:
+        print(finished)
         return
     started = time.monotonic()
-    checkpoints = experiment.open_results(args)
     data, kind = experiment.load_digits(args, *(QUICK if args.quick else FULL))
     try:
         model = ConvNet(data["X_train"].shape[1:], args.num_filters, args.filter_size,
@@ -98,11 +95,19 @@ def main(argv=None):
     solver = Solver(model, data, update_rule="sgd_momentum",
                     optim_config={"learning_rate": args.learning_rate, "momentum": 0.9},
                     lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,
-                    seed=args.seed, checkpoint=os.path.join(checkpoints, "cnn.npz"), verbose=True)
-    if args.resume:
-        solver.resume()
-    solver.train()
+                    seed=args.seed, checkpoint=experiment.checkpoint_path(args, "cnn.npz"),
+                    settings={"reg": args.reg}, verbose=True)
+    with experiment.results_folder(args, "cnn.npz"):
+        earlier = experiment.train(args, solver)
+        metrics = report(args, data, kind, solver) | {
+            "seconds": round(time.monotonic() - started + earlier, 1)}
+        experiment.save_metrics(args, metrics)
+    print(summary(metrics, args.out))
 
+
+def report(args, data, kind, solver):
+    """Draw the pictures; returns the metrics."""
+    model = solver.model
     name = experiment.digits_name(kind)
     history = experiment.history_of(solver)
     scores = experiment.scores_of(model, data["X_test"])
@@ -112,14 +117,11 @@ def main(argv=None):
         model, f"Filters learned from {name}"))
     experiment.save_figure(args, "feature_maps.png", feature_maps_figure(
         model, data["X_test"][0], f"What the filters see in one digit ({name})"))
-    metrics = {
+    return {
         "data": kind, "seed": args.seed, "config": experiment.config_of(args),
         **{f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val", "test")},
         "test_accuracy": experiment.report_on_test_set(args, data, scores, name),
-        "val_accuracy": solver.best_val_acc,
-        "history": history, "seconds": round(time.monotonic() - started, 1)}
-    experiment.save_metrics(args, metrics)
-    print(summary(metrics, args.out))
+        "val_accuracy": solver.best_val_acc, "history": history}
 
 
 if __name__ == "__main__":

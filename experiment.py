@@ -1,15 +1,22 @@
 """What the experiment scripts share: flags, data, the results folder, pictures, errors."""
 import argparse
+import contextlib
+import glob
 import importlib.util
 import json
 import os
 import platform
 import shlex
+import shutil
 import sys
 
-import numpy as np
+try:
+    import numpy as np
+except ModuleNotFoundError:
+    print("error: numpy is missing: python -m pip install numpy matplotlib", file=sys.stderr)
+    sys.exit(2)
 
-from data.download import DataError, DownloadError
+from data.download import DataError, DownloadError, held_folder
 from solver import CheckpointError, DivergedError, save_atomically
 
 COLOURS = {"train": "tab:blue", "validation": "tab:orange", "right": "tab:green",
@@ -27,6 +34,7 @@ def argument_parser(description, *, script, epochs, data_dir_help):
     parser = argparse.ArgumentParser(
         prog=f"{script}.py", description=description,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.set_defaults(script=script)
     parser.add_argument("--data", choices=("auto", "real", "synthetic"), default="auto",
                         help="auto takes the real data if they are there or can be downloaded, "
                              "else draws synthetic ones and says so")
@@ -102,9 +110,13 @@ def run(main):
         main()
     except KeyboardInterrupt:
         arguments = [argument for argument in sys.argv if argument != "--resume"]
-        print(f"\nStopped. Go on with: {shlex.join(['python', *arguments, '--resume'])}",
+        print(f"\nStopped. Go on with: {shlex.join([_python(), *arguments, '--resume'])}",
               file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        # Who read the output has left (head, less); nothing more can be said to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (UserError, DataError, DownloadError, CheckpointError, DivergedError) as error:
         sys.exit(_one_line(error))
     except MemoryError as error:
@@ -115,6 +127,12 @@ def run(main):
         sys.exit(_one_line(f"{place}{error.strerror or error}"))
 
 
+def _python():
+    """What to type for the Python that is running."""
+    name = os.path.basename(sys.executable)
+    return name if shutil.which(name) == sys.executable else sys.executable
+
+
 def _one_line(error):
     """Print the error and return the exit code."""
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -123,28 +141,57 @@ def _one_line(error):
 
 # ---------------------------------------------------------------- the results folder
 
-def open_results(args):
-    """Make the results folder ready and return the folder of its checkpoints.
+@contextlib.contextmanager
+def results_folder(args, *own):
+    """Hold the results folder and make it ready.
 
-    A run that starts afresh removes what an older run left of metrics and
-    checkpoints, so that they are never taken for its own.
+    own: patterns of the names of this script's checkpoints. A run that starts afresh removes
+    the metrics and such checkpoints of an older run, so that they are never taken for its own.
+    To be entered once everything else that may fail has succeeded: the older run is gone then.
     """
     checkpoints = os.path.join(args.out, "checkpoints")
+    with contextlib.ExitStack() as stack:
+        try:
+            os.makedirs(checkpoints, exist_ok=True)
+            if not stack.enter_context(held_folder(checkpoints)):
+                raise UserError(f"{args.out} is in use by another run: wait for it, or choose "
+                                "another folder with --out")
+            _tidy(args, own)
+        except OSError as error:
+            raise UserError(f"the results folder cannot be used: {error.filename}: "
+                            f"{error.strerror}. Choose another one with --out") from error
+        yield
+
+
+def checkpoint_path(args, name):
+    """Where a checkpoint of this name belongs."""
+    return os.path.join(args.out, "checkpoints", name)
+
+
+def _tidy(args, own):
+    """Remove what an older run of this script left, unless it is to be resumed."""
     metrics = os.path.join(args.out, "metrics.json")
-    try:
-        os.makedirs(checkpoints, exist_ok=True)
-        old = [os.path.join(checkpoints, name) for name in os.listdir(checkpoints)
-               if name.endswith((".npz", ".pth", ".tmp"))]
-        if not args.resume:
-            for path in [*old, metrics]:
-                if os.path.exists(path):
-                    os.remove(path)
-    except OSError as error:
-        raise UserError(f"the results folder cannot be used: {error.filename}: {error.strerror}. "
-                        "Choose another one with --out") from error
-    if args.resume and not old and not os.path.exists(metrics):
+    _refuse_other_script(args, metrics)
+    old = [checkpoint_path(args, name) for pattern in own for suffix in ("", ".tmp")
+           for name in glob.glob(pattern + suffix, root_dir=checkpoint_path(args, ""))]
+    if not args.resume:
+        for path in [*old, metrics]:
+            if os.path.exists(path):
+                os.remove(path)
+    elif not old and not os.path.exists(metrics):
         print(f"No checkpoint in {args.out}: starting afresh.", flush=True)
-    return checkpoints
+
+
+def _refuse_other_script(args, path):
+    """UserError if the metrics at `path` are those of another script."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            script = json.load(file)["config"]["script"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return
+    if script != args.script:
+        raise UserError(f"{args.out} holds the results of {script}: choose another folder with "
+                        "--out")
 
 
 def config_of(args):
@@ -153,18 +200,22 @@ def config_of(args):
             if name not in ("out", "resume", "data_dir", "seed")}
 
 
-def finished_metrics(args):
-    """The metrics of the finished run in --out that --resume asks for, or None."""
+def finished_summary(args, summary):
+    """What to print if --resume asks for a run that is complete, else None.
+
+    summary: summary(metrics, out) -> text, which the script prints at its end.
+    """
     path = os.path.join(args.out, "metrics.json")
     if not args.resume or not os.path.exists(path):
         return None
     try:
         with open(path, encoding="utf-8") as file:
             metrics = json.load(file)
-        same = metrics["config"] == config_of(args) and metrics["seed"] == args.seed
+        if metrics["config"] != config_of(args) or metrics["seed"] != args.seed:
+            return None
+        return f"This run is finished.\n{summary(metrics, args.out)}"
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a run's metrics ({error}): delete it") from None
-    return metrics if same else None
+        raise UserError(f"{path} is not a run's metrics ({error!r}): delete it") from None
 
 
 def save_metrics(args, metrics):
@@ -247,6 +298,16 @@ def scores_of(model, X, batch_size=1000):
     """model.loss(X) a batch at a time."""
     return np.concatenate([model.loss(X[start:start + batch_size])
                            for start in range(0, len(X), batch_size)])
+
+
+def train(args, solver):
+    """Train, going on from the checkpoint if --resume asks for it.
+
+    Returns the seconds that earlier runs have spent on it.
+    """
+    earlier = solver.seconds if args.resume and solver.resume() else 0.0
+    solver.train()
+    return earlier
 
 
 def history_of(solver):

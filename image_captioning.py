@@ -17,9 +17,8 @@ import time
 import urllib.error
 import urllib.request
 
+import experiment  # first: it says in one line what is missing
 import numpy as np
-
-import experiment
 from data.coco import CaptionFeatures, decode_captions, load_coco
 from data.download import DownloadError
 from rnn import CaptioningRNN
@@ -303,31 +302,38 @@ def curves_figure(history, title):
 def main(argv=None):
     """The whole experiment."""
     args = arguments(argv)
-    metrics = experiment.finished_metrics(args)
-    if metrics is not None:
-        print(f"This run is finished.\n{summary(metrics, args.out)}")
+    finished = experiment.finished_summary(args, summary)
+    if finished:
+        print(finished)
         return
     started = time.monotonic()
-    checkpoints = experiment.open_results(args)
     data, kind = load_captions(args)
     try:
         model = CaptioningRNN(data["word_to_idx"], data["X_train"].shape[1], args.wordvec_dim,
                               args.hidden_dim, args.cell, dropout=args.dropout, rng=args.seed)
     except ValueError as error:
         raise experiment.UserError(str(error)) from None
-    pictures = {part: np.unique(data[f"X_{part}"].pictures) for part in ("train", "val")}
-    subset = pictures["val"][:BLEU_SUBSET]
+    subset = np.unique(data["X_val"].pictures)[:BLEU_SUBSET]
     solver = Solver(model, data, update_rule="adam",
                     optim_config={"learning_rate": args.learning_rate}, lr_decay=args.lr_decay,
                     batch_size=args.batch_size, num_epochs=args.epochs, seed=args.seed,
                     metric=minus_loss_per_word, extra_metrics={
                         "BLEU-4": lambda model: score(model, data, subset, args.max_length)[3]},
-                    checkpoint=os.path.join(checkpoints, f"{args.cell}.npz"), verbose=True,
+                    checkpoint=experiment.checkpoint_path(args, f"{args.cell}.npz"),
+                    settings={"cell": args.cell, "dropout": args.dropout}, verbose=True,
                     label=args.cell)
-    if args.resume:
-        solver.resume()
-    solver.train()
+    with experiment.results_folder(args, "rnn.npz", "lstm.npz"):
+        earlier = experiment.train(args, solver)
+        metrics = report(args, data, kind, solver) | {
+            "seconds": round(time.monotonic() - started + earlier, 1)}
+        experiment.save_metrics(args, metrics)
+    print(summary(metrics, args.out))
 
+
+def report(args, data, kind, solver):
+    """Draw the pictures; returns the metrics."""
+    model = solver.model
+    pictures = {part: np.unique(data[f"X_{part}"].pictures) for part in ("train", "val")}
     name = data_name(args, kind)
     history = {"loss": solver.loss_history,
                "train_loss_per_word": [-value for value in solver.train_acc_history],
@@ -352,9 +358,7 @@ def main(argv=None):
         sentences = write_captions(model, data, "val", pictures["val"], args.max_length)
         metrics["words_right"], metrics["captions_true"] = share_of_true_captions(
             data, sentences, pictures["val"])
-    metrics |= {"history": history, "seconds": round(time.monotonic() - started, 1)}
-    experiment.save_metrics(args, metrics)
-    print(summary(metrics, args.out))
+    return metrics | {"history": history}
 
 
 if __name__ == "__main__":

@@ -379,7 +379,7 @@ def softmax_loss(x, y):
     # dL/dx_nc = (p_nc - [c = y_n]) / N
     dx = np.exp(log_p)
     dx[rows, y] -= 1
-    dx /= N
+    dx *= 1 / N
     return loss, dx
 
 

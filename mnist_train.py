@@ -5,12 +5,10 @@ of hidden units, choose by validation accuracy, train again with the best, and r
 the accuracy on the test set. Takes MNIST from data/mnist or --data-dir, else downloads
 it, else draws digits of its own.
 """
-import os
 import time
 
+import experiment  # first: it says in one line what is missing
 import numpy as np
-
-import experiment
 from fc_net import TwoLayerNet
 from solver import Solver
 
@@ -41,7 +39,7 @@ def arguments(argv=None):
 
 
 def train(args, data, hidden_dim, seed, checkpoint, label):
-    """One training, from its checkpoint if --resume asks for it. Returns the Solver."""
+    """One training: (Solver, seconds that earlier runs have spent on it)."""
     try:
         model = TwoLayerNet(28 * 28, hidden_dim, 10, reg=args.reg, rng=seed)
     except ValueError as error:
@@ -49,11 +47,9 @@ def train(args, data, hidden_dim, seed, checkpoint, label):
     solver = Solver(model, data, update_rule="sgd_momentum",
                     optim_config={"learning_rate": args.learning_rate, "momentum": 0.9},
                     lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,
-                    seed=seed, checkpoint=checkpoint, verbose=True, label=label)
-    if args.resume:
-        solver.resume()
-    solver.train()
-    return solver
+                    seed=seed, checkpoint=experiment.checkpoint_path(args, checkpoint),
+                    settings={"reg": args.reg}, verbose=True, label=label)
+    return solver, experiment.train(args, solver)
 
 
 def sizes_table(sizes, best):
@@ -112,28 +108,35 @@ def first_layer_figure(model, title, rows=6, columns=10):
 def main(argv=None):
     """The whole experiment."""
     args = arguments(argv)
-    metrics = experiment.finished_metrics(args)
-    if metrics is not None:
-        print(f"This run is finished.\n{summary(metrics, args.out)}")
+    finished = experiment.finished_summary(args, summary)
+    if finished:
+        print(finished)
         return
     started = time.monotonic()
-    checkpoints = experiment.open_results(args)
     data, kind = experiment.load_digits(args, *(QUICK if args.quick else FULL))
-    hidden_sizes = sorted(set(args.hidden_sizes))
+    with experiment.results_folder(args, "hidden_*.npz", "best_*.npz"):
+        metrics = train_all(args, data, kind, started)
+        experiment.save_metrics(args, metrics)
+    print(summary(metrics, args.out))
 
-    sizes = []
+
+def train_all(args, data, kind, started):
+    """Train with each hidden size and again with the best; returns the metrics."""
+    hidden_sizes = sorted(set(args.hidden_sizes))
+    sizes, earlier = [], 0.0
     for number, hidden_dim in enumerate(hidden_sizes, start=1):
-        solver = train(args, data, hidden_dim, args.seed,
-                       os.path.join(checkpoints, f"hidden_{hidden_dim}.npz"),
-                       f"[{number}/{len(hidden_sizes) + 1}] {hidden_dim} hidden units")
+        solver, seconds = train(args, data, hidden_dim, args.seed, f"hidden_{hidden_dim}.npz",
+                                f"[{number}/{len(hidden_sizes) + 1}] {hidden_dim} hidden units")
+        earlier += seconds
         sizes.append({"hidden_size": hidden_dim, "val_accuracy": solver.best_val_acc,
                       "parameters": sum(p.size for p in solver.model.params.values()),
                       "seconds": round(solver.seconds, 2)})
     best = max(sizes, key=lambda row: row["val_accuracy"])["hidden_size"]
 
     # Another seed: the first run was chosen for its luck, too.
-    solver = train(args, data, best, args.seed + 1, os.path.join(checkpoints, "best.npz"),
-                   f"[{len(hidden_sizes) + 1}/{len(hidden_sizes) + 1}] again with {best}")
+    solver, seconds = train(args, data, best, args.seed + 1, f"best_{best}.npz",
+                            f"[{len(hidden_sizes) + 1}/{len(hidden_sizes) + 1}] again with {best}")
+    earlier += seconds
     name = experiment.digits_name(kind)
     history = experiment.history_of(solver)
     scores = experiment.scores_of(solver.model, data["X_test"])
@@ -143,14 +146,12 @@ def main(argv=None):
         history, f"{best} hidden units on {name}"))
     experiment.save_figure(args, "first_layer.png", first_layer_figure(
         solver.model, f"Weights of the first layer, learned from {name}"))
-    metrics = {
+    return {
         "data": kind, "seed": args.seed, "config": experiment.config_of(args),
         **{f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val", "test")},
         "test_accuracy": experiment.report_on_test_set(args, data, scores, name),
         "val_accuracy": solver.best_val_acc, "best_hidden_size": best, "sizes": sizes,
-        "history": history, "seconds": round(time.monotonic() - started, 1)}
-    experiment.save_metrics(args, metrics)
-    print(summary(metrics, args.out))
+        "history": history, "seconds": round(time.monotonic() - started + earlier, 1)}
 
 
 if __name__ == "__main__":

@@ -156,6 +156,10 @@ def _completed(rule, w, dw, config, state=(), **defaults):
                          f"got {', '.join(sorted(map(repr, unknown)))}")
     completed = {name: _checked_number(rule, name, config.get(name, default), default)
                  for name, default in defaults.items()}
+    smallest = np.finfo(w.dtype).tiny
+    if 0 < completed.get("epsilon", 0) < smallest:
+        raise ValueError(f"{rule}: config['epsilon'] expects 0 or at least {smallest:.1e} for "
+                         f"{w.dtype} weights, got {completed['epsilon']}")
     for name in state:
         value = config.get(name)
         if value is None:

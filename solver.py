@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -11,6 +12,9 @@ import numpy as np
 
 import optim
 from layers import as_float_array, as_indices, is_number
+
+# What a decaying or growing learning rate is kept between.
+SMALLEST, LARGEST = np.finfo(float).tiny, np.finfo(float).max
 
 
 def accuracy(model, X, y):
@@ -63,6 +67,8 @@ class Solver:
         seed: of the shuffling; a Solver owns its random generator
         checkpoint: path of the .npz that is written after each epoch, and when
             training is interrupted
+        settings: what else decides the result, such as the model's hyperparameters,
+            as a dict that JSON can hold: a checkpoint made with others is refused
         verbose: show progress on standard output
         label: what the progress line calls this training
 
@@ -73,13 +79,13 @@ class Solver:
         best_val_acc, best_params: the best validation metric so far and a copy of
             the parameters that gave it (None before the first epoch ends)
         epoch: epochs completed
-        seconds: spent on steps, over all resumed runs
+        seconds: spent in train(), over all resumed runs
     """
 
     def __init__(self, model, data, *, update_rule="sgd", optim_config=None, lr_decay=1.0,
                  batch_size=100, num_epochs=10, metric=accuracy, extra_metrics=None,
                  num_train_samples=1000, eval_batch_size=1000, seed=0, checkpoint=None,
-                 verbose=False, label=""):
+                 settings=None, verbose=False, label=""):
         if not isinstance(getattr(model, "params", None), dict) or \
                 not callable(getattr(model, "loss", None)):
             raise ValueError("Solver: model expects an object with a dict `params` and a method "
@@ -125,8 +131,8 @@ class Solver:
             "num_train_samples": self.num_train_samples, "num_train": len(self.X_train),
             "params": {name: [list(value.shape), str(value.dtype)]
                        for name, value in model.params.items()},
-            "data": _fingerprint(self.y_train, self.y_val),
-        }
+            "data": _fingerprint(self.X_train, self.y_train, self.X_val, self.y_val),
+        } | {f"settings[{key!r}]": value for key, value in _dict("settings", settings).items()}
 
     # ------------------------------------------------------------ training
 
@@ -143,6 +149,8 @@ class Solver:
         """
         if self._last_params is not None:
             self.model.params.update(self._last_params)
+            self._last_params = None
+        self._started = time.monotonic() - self.seconds
         progress = Progress(self.num_epochs * self.batches_per_epoch,
                             self.epoch * self.batches_per_epoch + self._batches_done,
                             self.label) if self.verbose else None
@@ -151,6 +159,8 @@ class Solver:
             while self.epoch < self.num_epochs:
                 self._train_epoch(interrupt, progress)
                 self._end_epoch(progress)
+                if interrupt.requested:
+                    raise KeyboardInterrupt
         self._last_params = dict(self.model.params)
         self.model.params.update(_copies(self.best_params))
 
@@ -167,21 +177,21 @@ class Solver:
                 progress.step(f"epoch {self.epoch + 1}/{self.num_epochs}  "
                               f"loss {self.loss_history[-1]:.4f}{self._accuracies()}")
             if interrupt.requested:
-                if self.checkpoint:
-                    self.save_checkpoint()
                 if progress:
                     progress.end()
+                self._count_seconds()
+                if self.checkpoint:
+                    self.save_checkpoint()
                 raise KeyboardInterrupt
 
     def _step(self, indices):
         """One step of gradient descent on the samples at these indices."""
-        started = time.perf_counter()
         loss, grads = self.model.loss(self.X_train[indices], self.y_train[indices])
         if not np.isfinite(loss):
             step = len(self.loss_history) + 1
             raise DivergedError(
                 f"the loss is {loss} at step {step} (epoch {self.epoch + 1}): try a learning rate "
-                f"ten times smaller than {self._learning_rate():g}, smaller initial weights, or "
+                f"ten times smaller{self._than_now()}, smaller initial weights, or "
                 "look for NaN and infinity in the data")
         if grads.keys() != self.model.params.keys():
             raise ValueError(f"Solver: model.loss expects gradients for "
@@ -190,13 +200,17 @@ class Solver:
             self.model.params[name], self.configs[name] = self.update_rule(
                 self.model.params[name], dw, self.configs[name])
         self.loss_history.append(float(loss))
-        self.seconds += time.perf_counter() - started
+
+    def _count_seconds(self):
+        self.seconds = time.monotonic() - self._started
 
     def _end_epoch(self, progress):
         """Decay the learning rate, measure, keep the best, write the checkpoint."""
         for config in self.configs.values():
             if "learning_rate" in config:
-                config["learning_rate"] *= self.lr_decay
+                # A rate of 0 or infinity would be refused; the loss tells what such rates do.
+                config["learning_rate"] = float(np.clip(
+                    config["learning_rate"] * self.lr_decay, SMALLEST, LARGEST))
         self.epoch += 1
         self._order, self._batches_done = None, 0
         train_acc = self.check_accuracy(self.X_train, self.y_train, self.num_train_samples)
@@ -211,6 +225,7 @@ class Solver:
             self.best_params = _copies(self.model.params)
         for name, function in self.extra_metrics.items():
             self.extra_history[name].append(float(function(self.model)))
+        self._count_seconds()
         if self.checkpoint:
             self.save_checkpoint()
         if progress:
@@ -218,10 +233,10 @@ class Solver:
             progress.line(f"epoch {self.epoch}/{self.num_epochs}  "
                           f"loss {np.mean(losses):.4f}{self._accuracies()}")
 
-    def _learning_rate(self):
-        """The learning rate in force, as far as it is known before the first step."""
+    def _than_now(self):
+        """' than' the learning rate in force, where the update rule has one and has told it."""
         config = next(iter(self.configs.values()))
-        return config.get("learning_rate", float("nan"))
+        return f" than {config['learning_rate']:g}" if "learning_rate" in config else ""
 
     def _accuracies(self):
         """The last metrics, for the progress line."""
@@ -260,7 +275,8 @@ class Solver:
         The .npz is written beside the old one and then takes its place, so that
         there is a whole checkpoint at every moment.
         """
-        arrays = {f"params/{name}": value for name, value in self.model.params.items()}
+        params = self.model.params if self._last_params is None else self._last_params
+        arrays = {f"params/{name}": value for name, value in params.items()}
         if self.best_params is not None:
             arrays |= {f"best/{name}": value for name, value in self.best_params.items()}
         numbers = {}
@@ -293,14 +309,18 @@ class Solver:
         if not os.path.exists(self.checkpoint):
             return False
         state, arrays = read_checkpoint(self.checkpoint)
+        advice = "another --out folder, or start afresh without --resume"
+        old = state.get("settings", {})
         settings = json.loads(json.dumps(self._settings))
-        for key, value in settings.items():
-            old = state.get("settings", {}).get(key)
-            if old != value:
+        for key in [*settings, *(old.keys() - settings.keys())]:
+            if old.get(key) != settings.get(key):
                 raise CheckpointError(
                     f"{self.checkpoint} is the checkpoint of another training: its {key} is "
-                    f"{old}, now {value}. Use the same settings, "
-                    "another --out folder, or start afresh without --resume")
+                    f"{old.get(key)}, now {settings.get(key)}. Use the same settings, {advice}")
+        if state["epoch"] + state["inside_epoch"] > self.num_epochs:
+            raise CheckpointError(
+                f"{self.checkpoint} is already in epoch {state['epoch'] + state['inside_epoch']}, "
+                f"beyond the {self.num_epochs} that are asked for. Ask for more, use {advice}")
         part = {}
         for key, value in arrays.items():
             group, _, name = key.partition("/")
@@ -445,7 +465,8 @@ class Progress:
             print(file=self.stream, flush=True)
 
     def _rewrite(self, text):
-        # \033[K clears what a longer line before has left.
+        # Only a line that fits can be rewritten. \033[K clears what a longer one has left.
+        text = text[:shutil.get_terminal_size().columns - 1]
         print(f"\r{text}\033[K", end="", file=self.stream, flush=True)
 
     def _time_left(self):
@@ -461,16 +482,19 @@ class _DelayedInterrupt:
     """Within this block, the first Ctrl-C only sets `requested`; the second acts as usual.
 
     An exception in the middle of an update would leave half of the parameters stepped on.
-    Signals reach the main thread alone: elsewhere this does nothing.
+    Signals reach the main thread alone: elsewhere this does nothing, and neither where
+    they are ignored (nohup, a background job) or handled outside of Python.
     """
 
     def __init__(self):
         self.requested = False
 
     def __enter__(self):
-        self.installed = threading.current_thread() is threading.main_thread()
+        self.previous = signal.getsignal(signal.SIGINT)
+        self.installed = threading.current_thread() is threading.main_thread() and \
+            self.previous not in (signal.SIG_IGN, None)
         if self.installed:
-            self.previous = signal.signal(signal.SIGINT, self._request)
+            signal.signal(signal.SIGINT, self._request)
         return self
 
     def _request(self, *_):
@@ -575,9 +599,10 @@ def _copies(params):
     return {name: value.copy() for name, value in params.items()}
 
 
-def _fingerprint(*labels):
-    """A short hash of the first 1,000 of each, to tell one data set from another."""
+def _fingerprint(*arrays):
+    """A short hash of up to 200 samples of each, to tell one data set from another."""
     sha256 = hashlib.sha256()
-    for y in labels:
-        sha256.update(np.ascontiguousarray(y[np.arange(min(len(y), 1000))]).data)
+    for array in arrays:
+        some = np.linspace(0, len(array) - 1, min(len(array), 200)).astype(int)
+        sha256.update(np.ascontiguousarray(array[some]).data)
     return sha256.hexdigest()[:16]

@@ -10,14 +10,15 @@ N: pictures of a batch, C: classes, S: height and width of the stored pictures.
 """
 import contextlib
 import copy
+import hashlib
+import io
 import os
 import socket
 import sys
 import time
 
+import experiment  # first: it says in one line what is missing
 import numpy as np
-
-import experiment
 from data.download import CONNECT_SECONDS, DownloadError
 from solver import CheckpointError, DivergedError, Progress, save_atomically
 
@@ -268,10 +269,12 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
 
     Returns a dict: before (loss and accuracy on the validation data before training),
     train_loss, train_accuracy, val_loss, val_accuracy (one number for each epoch; those of
-    training are means over the epoch, while the weights changed), best_epoch (from 1).
+    training are means over the epoch, while the weights changed), best_epoch (from 1),
+    seconds (over all resumed runs).
     Raises DivergedError when the loss is no longer finite, CheckpointError for a checkpoint
     that is damaged, cannot be written or belongs to another training.
     """
+    started = time.monotonic()
     criterion = nn.CrossEntropyLoss() if criterion is None else criterion
     settings = {"epochs": num_epochs, **(settings or {})}
     parts = {"model": model, "optimizer": optimizer}
@@ -282,8 +285,9 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
     else:
         before = dict(zip(("loss", "accuracy"), evaluate(model, loaders["val"], criterion)))
         history = {"before": before, "train_loss": [], "train_accuracy": [],
-                   "val_loss": [], "val_accuracy": [], "best_epoch": 0}
+                   "val_loss": [], "val_accuracy": [], "best_epoch": 0, "seconds": 0.0}
         best = None
+    started -= history["seconds"]
     epochs_done = len(history["val_accuracy"])
     steps = len(loaders["train"])
     progress = Progress(num_epochs * steps, epochs_done * steps, label) \
@@ -306,6 +310,7 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
         for name, value in (("train_loss", train_loss), ("train_accuracy", train_accuracy),
                             ("val_loss", val_loss), ("val_accuracy", val_accuracy)):
             history[name].append(value)
+        history["seconds"] = time.monotonic() - started
         if checkpoint is not None and process_rank() == 0:
             _save_checkpoint(checkpoint, parts, settings, history, best)
         if progress:
@@ -409,14 +414,23 @@ def predict(model, loader):
 
 # ---------------------------------------------------------------- checkpoints
 
+CHECKPOINT_VERSION = 1
+
+
 def _save_checkpoint(path, parts, settings, history, best):
     """Write all that is needed to go on as if nothing had happened."""
     state = {"settings": settings, "history": history, "best": best,
              "rng": torch.get_rng_state(), "cuda_rng": torch.cuda.get_rng_state_all()
              if torch.cuda.is_available() else [],
              **{name: part.state_dict() for name, part in parts.items()}}
+    content = io.BytesIO()
+    torch.save(state, content)
+    # torch.load does not notice a flipped bit: a checksum does.
+    whole = {"version": CHECKPOINT_VERSION,
+             "sha256": hashlib.sha256(content.getbuffer()).hexdigest(),
+             "state": torch.frombuffer(content.getbuffer(), dtype=torch.uint8)}
     try:
-        save_atomically(path, lambda file: torch.save(state, file))
+        save_atomically(path, lambda file: torch.save(whole, file))
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"cannot write the checkpoint {path}: {error}. The last one that "
                               "was written is intact; free some space or choose another --out, "
@@ -425,8 +439,17 @@ def _save_checkpoint(path, parts, settings, history, best):
 
 def _load_checkpoint(path, parts, settings):
     """Put everything back in its place. Returns (history, best)."""
-    state = _load(path, CheckpointError, "Delete it to start afresh")
+    advice = "Delete it to start afresh"
+    whole = _load(path, CheckpointError, advice)
+    version = whole.get("version") if isinstance(whole, dict) else None
+    if version != CHECKPOINT_VERSION:
+        raise CheckpointError(f"{path} has checkpoint format {version}, this program reads "
+                              f"{CHECKPOINT_VERSION}. {advice}")
     try:
+        content = whole["state"].numpy()
+        if hashlib.sha256(content).hexdigest() != whole["sha256"]:
+            raise CheckpointError(f"{path} is damaged: its checksum does not match. {advice}")
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         for key in {**settings, **state["settings"]}:
             old, new = state["settings"].get(key), settings.get(key)
             if old != new:
@@ -442,7 +465,7 @@ def _load_checkpoint(path, parts, settings):
         return state["history"], state["best"]
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit this training "
-                              f"({_first_line(error)}). Delete it to start afresh") from None
+                              f"({_first_line(error)}). {advice}") from None
 
 
 def _load(path, error_type, advice):
@@ -896,50 +919,58 @@ def main(argv=None):
     args = arguments(argv)
     device = choose_device(args.device)
     with together(device):
-        metrics = experiment.finished_metrics(args)
-        if metrics is not None:
-            say(f"This run is finished.\n{summary(metrics, args.out)}")
+        finished = experiment.finished_summary(args, summary)
+        if finished:
+            say(finished)
             return
         compare(args, device)
 
 
 def compare(args, device):
-    """Train the scenarios, report on each and on all."""
+    """Load the pictures, train the scenarios, and save what they came to."""
     started = time.monotonic()
-    if process_rank() == 0:
-        experiment.open_results(args)
     torch.manual_seed(args.seed)
     data, kind = first_process_first(lambda: load_pictures(args))
-    subject = name_of_pictures(kind, data["classes"])
-    sizes = {f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val")}
-    say(f"{subject}: {sizes['num_train']:,} pictures for training, {sizes['num_val']:,} for "
-        "validation")
+    say(f"{name_of_pictures(kind, data['classes'])}: {len(data['y_train']):,} pictures for "
+        f"training, {len(data['y_val']):,} for validation")
     loaders = loaders_of(args, data, kind, setting(args, kind, "image_size"), device)
+    first = process_rank() == 0
+    own = [f"{name}.pth" for name in ("pretraining", *SCENARIOS)]
+    with experiment.results_folder(args, *own) if first else contextlib.nullcontext():
+        metrics, earlier = train_scenarios(args, data, kind, loaders, device)
+        metrics["seconds"] = round(time.monotonic() - started + earlier, 1)
+        if first:
+            experiment.save_metrics(args, metrics)
+            print(summary(metrics, args.out))
+
+
+def train_scenarios(args, data, kind, loaders, device):
+    """Train each scenario and report on it: (metrics, seconds that earlier runs have spent)."""
+    sizes = {f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val")}
+    subject = name_of_pictures(kind, data["classes"])
 
     def training(name):
-        return {"checkpoint": os.path.join(args.out, "checkpoints", f"{name}.pth"),
+        return {"checkpoint": experiment.checkpoint_path(args, f"{name}.pth"),
                 "resume": args.resume, "settings": {**experiment.config_of(args), **sizes,
                                                     "seed": args.seed, "data": kind}}
 
     model, weights = pretrained_model(args, kind, device, training)
-    results, histories = {}, {}
+    results, histories, earlier = {}, {}, 0.0
     for name in [name for name in SCENARIOS if name in args.scenarios]:
-        scenario_started = time.monotonic()
+        started = time.monotonic()
         trained, histories[name] = run_scenario(name, args, kind, model, loaders,
                                                 len(data["classes"]), training(name))
-        results[name] = result_of(trained, histories[name], time.monotonic() - scenario_started)
+        earlier += max(0.0, histories[name]["seconds"] - (time.monotonic() - started))
+        results[name] = result_of(trained, histories[name])
         if process_rank() == 0:
             report_on_scenario(name, args, trained, loaders, data["classes"], subject)
     if process_rank() == 0:
         experiment.save_figure(args, "learning_curves.png", curves_figure(
             histories, f"{args.arch} with {weights}, on {subject}"))
-        metrics = {
-            "data": kind, "seed": args.seed, "config": experiment.config_of(args),
+    return {"data": kind, "seed": args.seed, "config": experiment.config_of(args),
             "subject": subject, "classes": data["classes"], **sizes, "weights": weights,
             "device": device.type, "processes": process_count(), **results,
-            "history": histories, "seconds": round(time.monotonic() - started, 1)}
-        experiment.save_metrics(args, metrics)
-        print(summary(metrics, args.out))
+            "history": histories}, earlier
 
 
 def name_of_pictures(kind, classes):
@@ -949,14 +980,14 @@ def name_of_pictures(kind, classes):
     return " and ".join(classes) if len(classes) == 2 else f"{len(classes)} classes"
 
 
-def result_of(model, history, seconds):
+def result_of(model, history):
     """What metrics.json says of one scenario."""
     return {"val_accuracy": max(history["val_accuracy"]),
             "before_accuracy": history["before"]["accuracy"],
             "best_epoch": history["best_epoch"],
             "trained_parameters": sum(parameter.numel() for parameter in model.parameters()
                                       if parameter.requires_grad),
-            "seconds": round(seconds, 1)}
+            "seconds": round(history["seconds"], 1)}
 
 
 if __name__ == "__main__":

@@ -426,6 +426,27 @@ def _claim_part_file(path):
             # Its owner has just renamed or removed it: look again.
 
 
+@contextlib.contextmanager
+def held_folder(folder):
+    """Hold a folder; yields whether that succeeded: False if another process holds it.
+
+    A killed process holds nothing any more. Where folders cannot be locked (on Windows, on
+    some network drives) this always succeeds.
+    """
+    if fcntl is None:
+        yield True
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            free = _lock(descriptor)
+        except OSError:
+            free = True
+        yield free
+    finally:
+        os.close(descriptor)
+
+
 def _lock(file):
     """Lock an open file; False if another process has done so."""
     try:

@@ -339,6 +339,12 @@ def test_nan_propagates():
     dx = layers.max_pool_backward(np.ones((1, 1, 2, 2)), cache)
     np.testing.assert_array_equal(dx[0, 0], [[0, 0, 1, 0], [0, 1, 0, 0],
                                              [1, 0, 1, 0], [0, 0, 0, 0]])
+    for place in range(4):                    # NaN is the largest, wherever in the window it is
+        window = np.arange(4.0)
+        window[place] = nan
+        _, cache = layers.max_pool_forward(window.reshape(1, 1, 2, 2), pool_param(2, 2, 2))
+        dx = layers.max_pool_backward(np.ones((1, 1, 1, 1)), cache)
+        np.testing.assert_array_equal(dx.ravel(), np.arange(4) == place)
     assert np.isnan(layers.conv_forward(image, np.ones((1, 1, 2, 2)))[0]).sum() == 4
     loss, dx = layers.softmax_loss(np.array([[1.0, nan], [1.0, 2.0]]), np.array([0, 1]))
     assert np.isnan(loss) and np.isnan(dx[0]).all() and np.isfinite(dx[1]).all()

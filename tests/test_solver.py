@@ -19,6 +19,15 @@ def small_data(num_train=47, num_val=13, seed=0):
             "y_val": rng.integers(0, 3, num_val)}
 
 
+def best_at_first(model, X, y):
+    """A metric that only falls: b2 starts at 0."""
+    return -np.abs(model.params["b2"]).sum(), 1
+
+
+def other_pictures():
+    return small_data() | {"X_train": np.ones((47, 6), np.float32)}
+
+
 def small_solver(data=None, **options):
     options = {"update_rule": "adam", "optim_config": {"learning_rate": 0.01}, "lr_decay": 0.9,
                "batch_size": 10, "num_epochs": 3, "seed": 7, **options}
@@ -129,10 +138,19 @@ def test_the_metric_weighs_batches_by_their_counts():
     assert solver.check_accuracy(np.zeros((13, 6)), y) == 6
 
 
+def test_a_sample_is_measured_once_at_most():
+    seen = []
+    solver = small_solver(metric=lambda model, X, y: (seen.extend(y) or 0, len(y)))
+    solver.check_accuracy(np.zeros((13, 6)), np.arange(13), num_samples=12)
+    assert len(set(seen)) == len(seen) == 12
+
+
 def test_training_may_be_extended():
-    long, short = small_solver(num_epochs=4), small_solver(num_epochs=2)
+    long, short = (small_solver(num_epochs=number, metric=best_at_first) for number in (4, 2))
     long.train()
     short.train()
+    assert not any(np.array_equal(short._last_params[name], short.best_params[name])
+                   for name in short.best_params)
     short.num_epochs = 4
     short.train()
     assert_same_training(long, short)
@@ -188,6 +206,23 @@ def test_divergence_names_the_step_and_leaves_the_best():
         solver.train()
     assert solver.best_params is not None and len(solver.val_acc_history) == 1
     assert len(solver.loss_history) == 7
+
+
+def test_divergence_at_the_first_step_does_not_name_a_rate_that_is_not_known():
+    data = small_data()
+    data["X_train"][:] = np.inf
+    with pytest.raises(DivergedError, match="ten times smaller, smaller initial weights"):
+        small_solver(data, optim_config={}).train()
+
+
+@pytest.mark.parametrize("lr_decay", [1e-200, 1e200])
+def test_a_learning_rate_stays_positive_and_finite(lr_decay):
+    solver = small_solver(update_rule="sgd", lr_decay=lr_decay, num_epochs=4)
+    try:
+        solver.train()
+    except DivergedError:
+        assert lr_decay > 1
+    assert all(0 < config["learning_rate"] < np.inf for config in solver.configs.values())
 
 
 def test_a_metric_that_is_not_a_number_stops_training():
@@ -254,13 +289,95 @@ def test_resume_without_a_checkpoint_says_so(tmp_path):
     ({"update_rule": "sgd"}, "its update_rule is adam, now sgd"),
     ({"seed": 8}, "its seed is 7, now 8"),
     ({"optim_config": {"learning_rate": 0.02}}, "its optim_config is"),
+    ({"lr_decay": 0.8}, "its lr_decay is 0.9, now 0.8"),
+    ({"num_train_samples": 30}, "its num_train_samples is 1000, now 30"),
+    ({"settings": {"reg": 0.1}}, r"its settings\['reg'\] is None, now 0.1"),
     ({"data": small_data(seed=5)}, "its data is"),
+    ({"data": other_pictures()}, "its data is"),
+    ({"num_epochs": 2}, "already in epoch 3, beyond the 2 that are asked for"),
     ({"data": small_data(num_train=40)}, "its num_train is 47, now 40"),
 ])
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, message):
     small_solver(checkpoint=tmp_path / "run.npz").train()
     with pytest.raises(CheckpointError, match=message):
         small_solver(checkpoint=tmp_path / "run.npz", **change).resume()
+
+
+def test_a_checkpoint_with_other_settings_is_refused(tmp_path):
+    options = {"checkpoint": tmp_path / "run.npz", "num_epochs": 1}
+    small_solver(settings={"reg": 0.1}, **options).train()
+    assert small_solver(settings={"reg": 0.1}, **options).resume()
+    for settings, message in (({"reg": 0.2}, "is 0.1, now 0.2"), ({}, "is 0.1, now None")):
+        with pytest.raises(CheckpointError, match=message):
+            small_solver(settings=settings, **options).resume()
+
+
+def test_a_checkpoint_inside_an_epoch_that_is_not_asked_for_is_refused(tmp_path):
+    longer = small_solver(checkpoint=tmp_path / "run.npz", num_epochs=2)
+    whole, steps = longer.model.loss, []
+
+    def interrupting(X, y=None):
+        if y is not None:
+            steps.append(len(X))
+            if len(steps) == 7:
+                signal.raise_signal(signal.SIGINT)
+        return whole(X, y)
+
+    longer.model.loss = interrupting
+    with pytest.raises(KeyboardInterrupt):
+        longer.train()
+    with pytest.raises(CheckpointError, match="already in epoch 2, beyond the 1"):
+        small_solver(checkpoint=tmp_path / "run.npz", num_epochs=1).resume()
+
+
+def test_a_checkpoint_saved_after_training_goes_on_from_the_last_parameters(tmp_path):
+    short = small_solver(checkpoint=tmp_path / "run.npz", num_epochs=2, metric=best_at_first)
+    short.train()
+    short.save_checkpoint()
+    longer = small_solver(checkpoint=tmp_path / "run.npz", num_epochs=4, metric=best_at_first)
+    whole = small_solver(num_epochs=4, metric=best_at_first)
+    longer.resume()
+    longer.train()
+    whole.train()
+    assert_same_training(longer, whole)
+
+
+def test_ctrl_c_while_the_last_epoch_is_measured_is_not_lost(tmp_path):
+    def metric(model, X, y, calls=[]):
+        calls.append(len(X))
+        if len(calls) == 6:                     # of two in each of three epochs
+            signal.raise_signal(signal.SIGINT)
+        return 1.0, len(X)
+
+    stopped = small_solver(checkpoint=tmp_path / "run.npz", metric=metric)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    assert stopped.epoch == 3
+    again = small_solver(checkpoint=tmp_path / "run.npz", metric=metric)
+    assert again.resume() and again.epoch == 3
+    again.train()
+
+
+def test_ignored_interrupts_stay_ignored():
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        solver = small_solver(extra_metrics={
+            "interrupt": lambda model: signal.raise_signal(signal.SIGINT) or 0})
+        solver.train()
+        assert solver.epoch == 3 and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def test_seconds_go_on_after_resuming(tmp_path):
+    first = small_solver(checkpoint=tmp_path / "run.npz", num_epochs=2)
+    first.train()
+    again = small_solver(checkpoint=tmp_path / "run.npz")
+    again.resume()
+    resumed_at = again.seconds
+    assert resumed_at == pytest.approx(first.seconds, rel=0.5) and resumed_at > 0
+    again.train()
+    assert again.seconds > resumed_at
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
@@ -360,6 +477,13 @@ def test_progress_rewrites_one_line_on_a_terminal():
     progress.line("epoch 1")
     text = "".join(stream)
     assert text.count("\n") == 1 and text.count("\r") == 2 and "step 2" not in text
+
+
+def test_a_line_that_does_not_fit_the_terminal_is_cut(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    stream = Stream(terminal=True)
+    Progress(2, stream=stream).step("x" * 50)
+    assert "".join(stream) == "\r" + "x" * 19 + "\033[K"
 
 
 def test_nothing_is_printed_unless_asked(capsys):

@@ -1,11 +1,13 @@
 """Transfer learning on tiny networks and tiny pictures, and the script as a user runs it."""
 import copy
+import io
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -21,6 +23,8 @@ from data.download import DownloadError
 from solver import CheckpointError, DivergedError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+torch.set_num_threads(1)        # the networks are tiny, and other processes have work to do, too
 
 
 def colour_pictures(count, side=16, seed=0):
@@ -172,6 +176,7 @@ def train_tiny(epochs=4, rate=0.1, **options):
     torch.manual_seed(1)
     history = tl.train_model(model, colour_loaders(), optimizer, epochs, scheduler=scheduler,
                              verbose=False, **options)
+    assert history.pop("seconds") > 0
     return model, history
 
 
@@ -256,7 +261,9 @@ def test_resume_equals_never_stopping(tmp_path):
 
     with pytest.raises(Stop):
         train_tiny(epochs=6, checkpoint=path, criterion=stop_in_epoch_4)
-    assert len(torch.load(path, weights_only=True)["history"]["val_loss"]) == 3
+    content = torch.load(path, weights_only=True)["state"].numpy()
+    state = torch.load(io.BytesIO(content), weights_only=True)
+    assert len(state["history"]["val_loss"]) == 3
     torch.manual_seed(99)
     resumed, history = train_tiny(epochs=6, checkpoint=path, resume=True)
     assert history == whole_history
@@ -277,9 +284,32 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="does not fit"):
         tl.train_model(model, colour_loaders(), torch.optim.SGD(model.parameters(), 0.1), 2,
                        checkpoint=path, resume=True, settings={"rate": 0.1})
-    path.write_bytes(path.read_bytes()[:500])
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    whole, _ = train_tiny(epochs=1, checkpoint=path)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(100):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            same, _ = train_tiny(epochs=1, checkpoint=path, resume=True)
+        except CheckpointError as error:
+            assert str(path) in str(error) and "Delete it to start afresh" in str(error)
+            refused += 1
+        else:       # a bit between the members of the zip file, which nobody reads
+            assert_same_state(same.state_dict(), whole.state_dict())
+    assert refused > 50
+    path.write_bytes(content[:500])
     with pytest.raises(CheckpointError, match="Delete it to start afresh"):
-        train_tiny(epochs=2, checkpoint=path, resume=True, settings={"rate": 0.1})
+        train_tiny(epochs=1, checkpoint=path, resume=True)
+    torch.save({"model": {}}, path)
+    with pytest.raises(CheckpointError, match="has checkpoint format None"):
+        train_tiny(epochs=1, checkpoint=path, resume=True)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_named(tmp_path):
@@ -540,14 +570,46 @@ def metrics_of(folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
+def started_run(*arguments):
+    """The script at work in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, ROOT / "transfer_learning.py", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def stopped_run(number, line, *arguments):
+    """Send a signal to the script when it prints such a line; what it then has to say."""
+    process = started_run(*arguments)
+    while line not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[number]
+    return errors
+
+
+def assert_same_run(actual, expected):
+    """Metrics, weights and pictures are the same bits, and no half-written file is left."""
+    assert without_times(metrics_of(actual)) == without_times(metrics_of(expected))
+    assert sorted(path.name for path in actual.rglob("*")) == \
+        sorted(path.name for path in expected.rglob("*"))
+    for name in tl.SCENARIOS:
+        assert_same_state(*(torch.load(folder / f"{name}.pth", weights_only=True)
+                            for folder in (actual, expected)))
+    for path in expected.glob("*.png"):
+        assert (actual / path.name).read_bytes() == path.read_bytes(), path.name
+
+
 def without_times(metrics):
     metrics.pop("seconds")
     for name in tl.SCENARIOS:
         metrics[name].pop("seconds")
+        metrics["history"][name].pop("seconds")
     return metrics
 
 
-def test_a_folder_of_pictures_and_resume_equals_never_stopping(folder, tmp_path):
+def test_a_folder_of_pictures_and_resume_equals_never_stopping(folder, tmp_path, capsys):
     options = [*SMALL, "--data-dir", folder, "--seed", 3, "--device", "cpu"]
     done = run(*options, "--out", tmp_path / "whole")
     assert "skipped:" in done.stdout and "broken.jpg" in done.stdout and done.stderr == ""
@@ -563,27 +625,42 @@ def test_a_folder_of_pictures_and_resume_equals_never_stopping(folder, tmp_path)
         assert f"{metrics[name]['val_accuracy']:.2%}" in done.stdout
     assert PICTURES <= set(os.listdir(tmp_path / "whole"))
 
-    stopped = subprocess.Popen(
-        [sys.executable, ROOT / "transfer_learning.py", *map(str, options),
-         "--out", tmp_path / "stopped"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"})
-    while "frozen  epoch 1/2" not in stopped.stdout.readline():
-        assert stopped.poll() is None
-    stopped.send_signal(signal.SIGINT)
-    _, errors = stopped.communicate(timeout=60)
-    assert stopped.returncode == 130 and "Traceback" not in errors
-    assert errors.strip().endswith("--resume")
-    run(*options, "--out", tmp_path / "stopped", "--resume")
-    assert without_times(metrics_of(tmp_path / "stopped")) == without_times(metrics)
-    for name in tl.SCENARIOS:
-        states = [torch.load(tmp_path / run_name / f"{name}.pth", weights_only=True)
-                  for run_name in ("whole", "stopped")]
-        assert_same_state(*states)
-    again = run(*options, "--out", tmp_path / "stopped", "--resume")
-    assert "This run is finished" in again.stdout
-    other = run(*options, "--out", tmp_path / "stopped", "--resume", "--learning-rate", 1,
-                expect=2)
-    assert "another training: its learning_rate is None, now 1.0" in other.stderr
+    options += ["--out", tmp_path / "stopped"]
+    errors = stopped_run(signal.SIGINT, "frozen  epoch 1/2", *options)
+    assert "Traceback" not in errors and errors.strip().endswith("--resume")
+    stopped_run(signal.SIGKILL, "scratch  epoch 1/2", *options, "--resume")
+    run(*options, "--resume")
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+    again = [*map(str, options), "--resume"]
+    tl.main(again)
+    assert "This run is finished" in capsys.readouterr().out
+    error = failing_run(capsys, *again, "--learning-rate", 1)
+    assert "another training: its learning_rate is None, now 1.0" in error
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments(folder, tmp_path, capsys):
+    """Each a run that is killed, resumed and compared with one that never was."""
+    options = [*SMALL, "--data-dir", folder, "--device", "cpu"]
+    started = time.monotonic()
+    run(*options, "--out", tmp_path / "whole")
+    seconds = time.monotonic() - started
+    rng = np.random.default_rng(0)
+    kills = 0
+    while kills < 10:
+        out = tmp_path / str(kills)
+        process = started_run(*options, "--out", out)
+        try:
+            process.wait(timeout=rng.uniform(0.2, 1) * seconds)
+            continue
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate()
+        kills += 1
+        run(*options, "--out", out, "--resume")
+        assert_same_run(out, tmp_path / "whole")
+    with capsys.disabled():
+        print(f"\ntransfer_learning: {kills} kills, {kills} identical")
 
 
 def test_two_processes_do_what_one_does(folder, tmp_path):
