@@ -119,6 +119,7 @@ def report(args, data, kind, solver):
         model, data["X_test"][0], f"What the filters see in one digit ({name})"))
     return {
         "data": kind, "seed": args.seed, "config": experiment.config_of(args),
+        **{f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val", "test")},
         "test_accuracy": experiment.report_on_test_set(args, data, scores, name),
         "val_accuracy": solver.best_val_acc, "history": history}
 

@@ -5,6 +5,7 @@ import glob
 import importlib.util
 import json
 import os
+import platform
 import shlex
 import shutil
 import sys
@@ -218,9 +219,19 @@ def finished_summary(args, summary):
 
 
 def save_metrics(args, metrics):
-    """Write metrics.json, whole or not at all."""
-    text = json.dumps(metrics, indent=2) + "\n"
+    """Write metrics.json, whole or not at all, and what it ran on."""
+    text = json.dumps({**metrics, "environment": environment()}, indent=2) + "\n"
     _save(args, "metrics.json", lambda file: file.write(text.encode()))
+
+
+def environment():
+    """What times and the last bits of results depend on; PyTorch only where it is used."""
+    versions = {name: sys.modules[name].__version__ for name in ("numpy", "torch")
+                if name in sys.modules}
+    threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    return {"machine": platform.machine(), "cores": os.cpu_count(),
+            "threads": int(threads) if (threads or "").isdecimal() else None,
+            "python": platform.python_version(), **versions}
 
 
 def _save(args, name, write):

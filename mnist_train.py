@@ -30,7 +30,8 @@ def arguments(argv=None):
                         metavar="X", help="of the first epoch")
     parser.add_argument("--lr-decay", type=experiment.positive_number, default=0.8, metavar="X",
                         help="the learning rate is multiplied by it after each epoch")
-    parser.add_argument("--batch-size", type=experiment.positive_integer, default=100, metavar="N")
+    parser.add_argument("--batch-size", type=experiment.positive_integer, default=100, metavar="N",
+                        help="samples of a step")
     parser.add_argument("--reg", type=experiment.nonnegative_number, default=5e-5, metavar="X",
                         help="strength of the L2 penalty on the weights")
     return experiment.parse(parser, argv, quick={
@@ -79,12 +80,13 @@ def hidden_sizes_figure(sizes, best, title):
     accuracies = [row["val_accuracy"] for row in sizes]
     axes.plot(hidden, accuracies, "o-", color=experiment.COLOURS["validation"])
     for x, y in zip(hidden, accuracies):
-        axes.annotate(f"{y:.2%}", (x, y), xytext=(0, 8), textcoords="offset points", ha="center",
+        # Below and to the right, where a curve that rises ever more slowly leaves room.
+        axes.annotate(f"{y:.2%}", (x, y), xytext=(4, -14), textcoords="offset points",
                       fontsize=8, weight="bold" if x == best else "normal")
     axes.set(xlabel="hidden units", ylabel="validation accuracy", xscale="log")
     axes.set_xticks(hidden, labels=hidden)
     axes.minorticks_off()
-    axes.margins(x=0.08, y=0.15)
+    axes.margins(x=0.1, y=0.15)
     axes.grid(alpha=0.3)
     return figure
 
@@ -146,6 +148,7 @@ def train_all(args, data, kind, started):
         solver.model, f"Weights of the first layer, learned from {name}"))
     return {
         "data": kind, "seed": args.seed, "config": experiment.config_of(args),
+        **{f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val", "test")},
         "test_accuracy": experiment.report_on_test_set(args, data, scores, name),
         "val_accuracy": solver.best_val_acc, "best_hidden_size": best, "sizes": sizes,
         "history": history, "seconds": round(time.monotonic() - started + earlier, 1)}

@@ -8,8 +8,9 @@ gets its default. Rules are pure: neither w, dw nor config is changed, and the
 config returned is a new one, to be handed to the next call.
 
 All rules keep the dtype of w. They write into memory that nobody refers to any more
-(layers.empty), because fresh memory costs more than the arithmetic. Each gives PyTorch's trajectory as long as the
-step size is constant; sgd_momentum says where they part after that, and why.
+(layers.empty), because fresh memory costs more than the arithmetic. Each gives PyTorch's
+trajectory as long as the step size is constant; sgd_momentum says where they part
+after that, and why.
 """
 import math
 

@@ -34,7 +34,7 @@ def matrix(axes, x, y, rows, columns, name, colour, row_label, column_label):
 def fully_connected():
     """Y = XW + 1b and its three gradients, as shapes."""
     N, D, M = 1.6, 2.6, 2.0
-    figure, axes = new_axes(10.5, 7.2, (-0.6, 14.2), (-12.6, 0.7))
+    figure, axes = new_axes(10.5, 7, (-0.6, 14.2), (-11.7, 0.7))
     dY, dX, dW = (rf"$\partial L/\partial {name}$" for name in "YXW")
 
     def product(y, left, right, result, extra=None):
@@ -127,8 +127,8 @@ def through_time():
         axes.text(x - 0.25, -0.85, "$W_x$", ha="right", va="center", fontsize=11)
         axes.text(x + 0.25, -0.85, rf"$\frac{{\partial L}}{{\partial a_{t}}}W_x^\mathsf{{T}}$",
                   ha="left", va="center", color=GRADIENT, fontsize=13)
-    axes.text(5, 2.25, "the layers above", ha="center", va="center", fontsize=12)
-    axes.text(5, -2.5, "black: values, forwards     red: gradients, backwards; "
+    axes.text(6.4, 2.25, "the layers above", ha="center", va="center", fontsize=12)
+    axes.text(5.25, -2.5, "black: values, forwards     red: gradients, backwards; "
               "where two red arrows meet they add up", ha="center", va="center", fontsize=11)
     save(figure, "through_time.png")
 

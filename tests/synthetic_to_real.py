@@ -1,11 +1,13 @@
 """How well do drawn digits stand in for MNIST? Train on drawn ones only, test on the real ones.
 
     python tests/synthetic_to_real.py --data-dir FOLDER_OF_MNIST
+    python tests/synthetic_to_real.py --json FILE          the figures as JSON, too
 
 Prints the accuracy of both networks on the 10,000 real test images. Nothing is chosen by
 the real images: the best epoch is that with the best accuracy on drawn validation digits.
 """
 import argparse
+import json
 import pathlib
 import sys
 import time
@@ -19,7 +21,7 @@ from cnn import ConvNet
 from data.mnist import load_mnist
 from data.synthetic_digits import load_synthetic_digits
 from fc_net import TwoLayerNet
-from solver import Solver
+from solver import Solver, save_atomically
 
 
 def real_accuracy(model, drawn, real, **options):
@@ -27,7 +29,7 @@ def real_accuracy(model, drawn, real, **options):
     solver = Solver(model, drawn, lr_decay=0.8, batch_size=100, seed=0, verbose=True, **options)
     solver.train()
     predictions = experiment.scores_of(model, real["X_test"]).argmax(axis=1)
-    return np.mean(predictions == real["y_test"])
+    return float(np.mean(predictions == real["y_test"]))
 
 
 def main():
@@ -35,6 +37,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data-dir", metavar="DIR", help="folder with the four MNIST files")
     parser.add_argument("--seed", type=experiment.natural_number, default=0, metavar="N")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     args = parser.parse_args()
     real = load_mnist(args.data_dir, progress=True)
     started = time.monotonic()
@@ -46,6 +49,12 @@ def main():
     convolutional = real_accuracy(
         ConvNet(reg=1e-3, rng=args.seed), drawn, real, update_rule="adam",
         optim_config={"learning_rate": 1e-3}, num_epochs=8, label="convolution")
+    if args.json:
+        result = {"seed": args.seed, "two_layer_network": fully_connected,
+                  "convolutional_network": convolutional,
+                  "seconds": round(time.monotonic() - started, 1),
+                  "environment": experiment.environment()}
+        save_atomically(args.json, lambda file: file.write(json.dumps(result, indent=2).encode()))
     print("Trained on drawn digits alone, right of the 10,000 test images of MNIST:\n"
           f"two-layer network {fully_connected:.2%}\nconvolutional network {convolutional:.2%}")
 

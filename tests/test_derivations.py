@@ -9,6 +9,7 @@ import pytest
 
 import layers
 import rnn_layers
+from fc_net import TwoLayerNet
 from test_convolution import filtering, flipped, full, valid
 
 N, D, M, C, F, T, H, V = 3, 4, 5, 2, 4, 3, 2, 6
@@ -51,6 +52,8 @@ def test_fully_connected_input(fully_connected):
 def test_fully_connected_weights(fully_connected):
     X, _, _, _, dY, (_, dW, _) = fully_connected
     for i, j in np.ndindex(D, M):
+        assert_equal(dW[i, j], sum(dY[n, m] * X[n, i] * delta(m, j)
+                                   for n, m in np.ndindex(N, M)))
         assert_equal(dW[i, j], sum(X[n, i] * dY[n, j] for n in range(N)))
     assert_equal(dW, X.T @ dY)
 
@@ -58,7 +61,9 @@ def test_fully_connected_weights(fully_connected):
 def test_fully_connected_bias(fully_connected):
     dY, (_, _, db) = fully_connected[4:]
     for j in range(M):
+        assert_equal(db[j], sum(dY[n, m] * delta(m, j) for n, m in np.ndindex(N, M)))
         assert_equal(db[j], sum(dY[n, j] for n in range(N)))
+    assert_equal(db, np.ones(N) @ dY)
 
 
 # ---------------------------------------------------------------- ReLU
@@ -109,8 +114,13 @@ def test_convolution_images(convolution):
         deltas_used = sum(dY[n, f, k - p, l - q] * K[f, c, p, q]
                           for f, p, q in np.ndindex(F, KERNEL_HEIGHT, KERNEL_WIDTH)
                           if 0 <= k - p < OUT_HEIGHT and 0 <= l - q < OUT_WIDTH)
+        # Counted from 0, p runs from max(0, k - H'' + 1) to min(H' - 1, k), and q likewise.
+        in_range = sum(dY[n, f, k - p, l - q] * K[f, c, p, q] for f in range(F)
+                       for p in range(max(0, k - OUT_HEIGHT + 1), min(KERNEL_HEIGHT - 1, k) + 1)
+                       for q in range(max(0, l - OUT_WIDTH + 1), min(KERNEL_WIDTH - 1, l) + 1))
         assert_equal(dX[n, c, k, l], with_deltas)
         assert_equal(dX[n, c, k, l], deltas_used)
+        assert_equal(dX[n, c, k, l], in_range)
     for n, c in np.ndindex(N, C):
         assert_equal(dX[n, c], sum(full(dY[n, f], K[f, c]) for f in range(F)))
 
@@ -125,6 +135,13 @@ def test_flipped_kernel_example():
     assert_equal(filtering(X, K), [[21, 32, 43]])
     assert_equal(valid(X, K), [[12, 23, 34]])
     assert_equal(full(X, K), [[1, 12, 23, 34, 40]])
+    assert_equal(valid(X, flipped(K)), [[21, 32, 43]])
+    dY = np.array([[1, 2, 3]])
+    assert_equal(full(dY, K), [[1, 12, 23, 30]])
+    assert_equal(filtering(np.array([[0, 1, 2, 3, 0]]), np.array([[10, 1]])), [[1, 12, 23, 30]])
+    layer = layers.conv_forward(X[None, None].astype(float), K[None, None].astype(float))[1]
+    assert_equal(layers.conv_backward(dY[None, None].astype(float), layer)[0][0, 0],
+                 [[1, 12, 23, 30]])
 
 
 def test_full_convolution_is_filtering_of_padded(convolution):
@@ -159,6 +176,7 @@ def test_max_pooling(rng, stride):
     size = {"pool_height": 2, "pool_width": 3, "stride": stride}
     Y, cache = layers.max_pool_forward(X, size)
     dY = rng.standard_normal(Y.shape)
+    assert Y.shape[2:] == ((5 - 2) // stride + 1, (6 - 3) // stride + 1)
     dX = np.zeros_like(X)
     for n, c, i, j in np.ndindex(Y.shape):
         places = [(i * stride + p, j * stride + q) for p in range(2) for q in range(3)]
@@ -333,3 +351,19 @@ def test_temporal_softmax_loss(rng):
     for n, t, v in np.ndindex(X.shape):
         p = probabilities(X[n, t])[v]
         assert_equal(dX[n, t, v], mask[n, t] / N * (p - delta(v, y[n, t])))
+
+
+# ---------------------------------------------------------------- weight decay
+
+def test_weight_decay(rng):
+    X, y = rng.standard_normal((N, D)), rng.integers(0, C, N)
+    (loss, grads), (loss_reg, grads_reg) = (
+        TwoLayerNet(D, H, C, reg=reg, dtype=np.float64, rng=0).loss(X, y) for reg in (0, 0.25))
+    params = TwoLayerNet(D, H, C, dtype=np.float64, rng=0).params
+    penalty = 0.0
+    for name in ("W1", "W2"):
+        for i, j in np.ndindex(params[name].shape):
+            penalty += 0.25 / 2 * params[name][i, j] ** 2
+            assert_equal(grads_reg[name][i, j], grads[name][i, j] + 0.25 * params[name][i, j])
+    assert_equal(loss_reg, loss + penalty)
+    assert_equal(grads_reg["b1"], grads["b1"])

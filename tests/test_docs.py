@@ -67,6 +67,14 @@ def test_docstrings_name_sections_that_exist(module):
         assert f"\n## {section}\n" in derivations, f"{module} names the section {section}"
 
 
+@pytest.mark.parametrize("module", ["layers.py", "rnn_layers.py"])
+def test_every_gradient_names_its_derivation(module):
+    for node in ast.parse((ROOT / module).read_text()).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") \
+                and node.name.endswith(("_backward", "_loss")):
+            assert "Derived in docs/derivations.md" in ast.get_docstring(node), node.name
+
+
 @every_document
 def test_mathematics_is_closed(path):
     """Fences, inline formulas, braces and brackets come in pairs."""
@@ -74,6 +82,10 @@ def test_mathematics_is_closed(path):
     assert text.count("\n```") % 2 == 0
     blocks = re.findall(r"^```math\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     inline = re.findall(r"\$`(.*?)`\$", without_code_blocks(text), flags=re.DOTALL)
+    # GitHub ends a formula at an empty line, and does not begin one beside a letter or digit.
+    assert not any("\n\n" in block for block in blocks)
+    assert not any("\n" in formula or "|" in formula or "<" in formula for formula in inline)
+    assert not re.findall(r"\w\$`|`\$\w", without_code_blocks(text))
     assert without_code_blocks(text).count("$`") == without_code_blocks(text).count("`$")
     for formula in [*blocks, *inline]:
         bare = formula.replace(r"\{", "").replace(r"\}", "")

@@ -76,6 +76,10 @@ def test_real_data_from_a_folder(script, tiny_mnist, tmp_path):
     metrics = metrics_of(tmp_path)
     assert metrics["data"] == "real" and metrics["seed"] == 0
     assert {"config", "history", "seconds", "test_accuracy", "val_accuracy"} <= metrics.keys()
+    assert [metrics[f"num_{part}"] for part in ("train", "val", "test")] == [600, 5000, 300]
+    assert metrics["environment"]["cores"] == os.cpu_count()
+    assert metrics["environment"]["numpy"] == np.__version__
+    assert "torch" not in metrics["environment"]
     assert metrics["test_accuracy"] > 0.5
     assert f"{metrics['test_accuracy']:.2%} of the test set of MNIST" in done.stdout
     assert "SYNTHETIC" not in done.stdout and done.stderr == ""
