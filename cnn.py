@@ -91,7 +91,7 @@ class ConvNet:
         dfiltered = max_pool_backward(dpooled, cache_pool)
         _, dW1 = conv_backward(dfiltered, cache_conv, needs_dx=False)
         if self.reg:
-            # L += ½·reg·ΣW²  ⇒  dW += reg·W
+            # L += ½·reg·ΣW²  ⇒  dW += reg·W   (docs/derivations.md, "Weight decay")
             loss += 0.5 * self.reg * sum(np.vdot(W, W) for W in (W1, W2, W3))
             dW1 += self.reg * W1
             dW2 += self.reg * W2

@@ -29,11 +29,19 @@ class UserError(ValueError):
 
 # ---------------------------------------------------------------- running a script
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells the defaults, but not that a flag is off or that nothing is set."""
+
+    def _get_help_string(self, action):
+        off = action.default is None or action.default is False
+        return action.help if off else super()._get_help_string(action)
+
+
 def argument_parser(description, *, script, epochs, data_dir_help):
     """A parser with the flags that all scripts have."""
     parser = argparse.ArgumentParser(
         prog=f"{script}.py", description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        formatter_class=_HelpFormatter)
     parser.set_defaults(script=script)
     parser.add_argument("--data", choices=("auto", "real", "synthetic"), default="auto",
                         help="auto takes the real data if they are there or can be downloaded, "

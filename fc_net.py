@@ -58,7 +58,7 @@ class TwoLayerNet:
         dhidden = relu_backward(dactive, cache_relu)
         _, dW1, db1 = fc_backward(dhidden, cache1, needs_dx=False)
         if self.reg:
-            # L += ½·reg·ΣW²  ⇒  dW += reg·W
+            # L += ½·reg·ΣW²  ⇒  dW += reg·W   (docs/derivations.md, "Weight decay")
             loss += 0.5 * self.reg * (np.vdot(W1, W1) + np.vdot(W2, W2))
             dW1 += self.reg * W1
             dW2 += self.reg * W2

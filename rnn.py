@@ -96,7 +96,7 @@ class CaptioningRNN:
             loss = self.dtype.type(0)
             grads = {name: np.zeros_like(value) for name, value in self.params.items()}
         if self.reg:
-            # L += ½·reg·ΣW²  ⇒  dW += reg·W
+            # L += ½·reg·ΣW²  ⇒  dW += reg·W   (docs/derivations.md, "Weight decay")
             for name in WEIGHTS:
                 loss += 0.5 * self.reg * np.vdot(self.params[name], self.params[name])
                 grads[name] += self.reg * self.params[name]
@@ -307,9 +307,9 @@ def _log_softmax(scores):
     return scores
 
 
-def _undrop(dx, kept):
-    """The gradient before _drop, given that after it."""
-    return dx if kept is None else dx * kept
+def _undrop(dout, kept):
+    """The gradient before _drop, given that after it: out = x ⊙ kept  ⇒  dx = dout ⊙ kept."""
+    return dout if kept is None else dout * kept
 
 
 def _rows_at(h, places):

@@ -345,7 +345,7 @@ def temporal_fc_backward(dout, cache):
 
     Inputs: dout (N, T, M); cache from temporal_fc_forward.
     Returns (dx, dw, db) with the shapes of x, w and b.
-    Derived in docs/derivations.md, "Fully connected layer".
+    Derived in docs/derivations.md, "Temporal layers".
     """
     x, w = as_cache("temporal_fc_backward", cache, 3, 2)
     dout = as_upstream_gradient("temporal_fc_backward", dout, (*x.shape[:2], w.shape[1]))
@@ -373,7 +373,7 @@ def temporal_softmax_loss(x, y, mask):
     Returns (loss, dx): loss is a scalar of x's dtype, dx is (N, T, V).
     Raises ValueError for ids that are not integers or out of range, and for a mask
     of anything but 0 and 1.
-    Derived in docs/derivations.md, "Softmax and cross-entropy".
+    Derived in docs/derivations.md, "Temporal layers".
     """
     x = as_float_array("temporal_softmax_loss", "x", x, ndim=3)
     N, T, V = x.shape

@@ -718,17 +718,18 @@ def arguments(argv=None):
     parser.add_argument("--freeze-batchnorm", action="store_true",
                         help="fine-tune without touching BatchNorm, its running statistics "
                              "included")
-    parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS),
-                        help="what to train and compare")
+    parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, metavar="NAME",
+                        default=list(SCENARIOS),
+                        help=f"what to train and compare: some of {', '.join(SCENARIOS)}")
     parser.add_argument("--device", default="auto", metavar="NAME",
                         help="cpu, cuda, mps, or auto for the fastest there is")
     return experiment.parse(parser, argv, quick={"epochs": 2, "image_size": 48})
 
 
 def _default(name):
-    """For --help: what None means."""
-    return (f"; None means {DEFAULTS['real'][name]:g} for photographs, "
-            f"{DEFAULTS['synthetic'][name]:g} for drawings")
+    """For --help: what is taken if the flag is not given."""
+    return (f" (default: {DEFAULTS['real'][name]:g} for photographs, "
+            f"{DEFAULTS['synthetic'][name]:g} for drawings)")
 
 
 def setting(args, kind, name):
