@@ -703,6 +703,7 @@ def test_the_offline_experiment(tmp_path):
     (["--arch", "alexnet"], "AlexNet cannot take pictures of 33 x 33 pixels"),
     (["--arch", "googlenet", "--image-size", "64"], "side exits"),
 ])
+@pytest.mark.filterwarnings("ignore:The default weight initialization of GoogleNet")
 def test_wrong_use_is_one_line_and_exit_code_2(arguments, message, folder, tmp_path, capsys):
     error = failing_run(capsys, "--data-dir", folder, *SMALL, "--out", tmp_path, *arguments)
     assert message in error and error.splitlines()[-1].count("error: ") == 1
