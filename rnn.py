@@ -2,7 +2,7 @@
 import numpy as np
 
 from layers import (as_float_array, as_indices, check_options, check_sizes, empty, fc_backward,
-                    fc_forward, initial_weights, multiply, zeros)
+                    fc_forward, initial_weights, is_number, multiply, random_generator, zeros)
 from rnn_layers import (inplace_lstm_cell, lstm_backward, lstm_forward, rnn_backward, rnn_forward,
                         temporal_softmax_loss, word_embedding_backward, word_embedding_forward)
 
@@ -39,8 +39,12 @@ class CaptioningRNN:
     def __init__(self, word_to_idx, input_dim=512, wordvec_dim=128, hidden_dim=128,
                  cell_type="rnn", *, weight_scale=None, reg=0.0, dropout=0.0,
                  feature_dropout=0.0, dtype=np.float32, rng=None):
+        if not isinstance(word_to_idx, dict):
+            raise ValueError(f"CaptioningRNN: word_to_idx expects a dict, "
+                             f"got {type(word_to_idx).__name__}")
         V = len(word_to_idx)
-        if sorted(word_to_idx.values()) != list(range(V)):
+        ids = list(word_to_idx.values())
+        if not all(isinstance(i, (int, np.integer)) for i in ids) or set(ids) != set(range(V)):
             raise ValueError(f"CaptioningRNN: word_to_idx expects the ids 0 to {V - 1}, each once")
         for word in ("<NULL>", "<START>", "<END>"):
             if word not in word_to_idx:
@@ -56,7 +60,7 @@ class CaptioningRNN:
         self.word_to_idx = dict(word_to_idx)
         self.input_dim, self.hidden_dim, self.cell_type = input_dim, hidden_dim, cell_type
         self.null, self.start, self.end = (word_to_idx[w] for w in ("<NULL>", "<START>", "<END>"))
-        self.rng = np.random.default_rng(rng)
+        self.rng = random_generator("CaptioningRNN", rng)
         self._forward, self._backward, gates = {
             "rnn": (rnn_forward, rnn_backward, 1), "lstm": (lstm_forward, lstm_backward, 4),
         }[cell_type]
@@ -196,7 +200,7 @@ class CaptioningRNN:
                              f"got shape {features.shape}")
         check_sizes("CaptioningRNN.sample", max_length=max_length, beam=beam)
         for name, value in (("temperature", temperature), ("length_norm", length_norm)):
-            if not 0 <= value < np.inf:
+            if not is_number(value, least=0):
                 raise ValueError(f"CaptioningRNN.sample: {name} expects a number of at least 0, "
                                  f"got {value!r}")
         if beam > 1 and temperature:
@@ -208,7 +212,7 @@ class CaptioningRNN:
         if not temperature:
             return self._write(writer, len(features), max_length,
                                lambda scores: scores.argmax(axis=1))
-        rng = np.random.default_rng(rng)
+        rng = random_generator("CaptioningRNN.sample", rng)
 
         def draw(scores):
             # The largest of score + Gumbel noise is a draw from softmax(scores).
@@ -330,8 +334,7 @@ def _loss_of_rows(scores, words, divisor):
 
 def _share(name, value):
     """`value` as a float in [0, 1), or ValueError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or \
-            not 0 <= value < 1:
+    if not is_number(value, least=0) or value >= 1:
         raise ValueError(f"CaptioningRNN: {name} expects a number from 0 to below 1, "
                          f"got {value!r}")
     return float(value)

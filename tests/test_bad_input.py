@@ -315,21 +315,27 @@ def wrong_options():
             if (name, label) != ("weight_scale", "None"):
                 yield named(f"CaptioningRNN: {name} is {label}", CaptioningRNN, name, VOCABULARY,
                             **{name: value})
-    for name, wrong in (("dtype", (int, "text", None)),
+    for name, wrong in (("dtype", (int, "text", None)), ("rng", ("text", -1, {})),
                         ("cell_type", ("gru", None, 4, ["rnn"])), ("dropout", (1, 1.0)),
                         ("'layers'", (2,))):
         for value in wrong:
             yield named(f"CaptioningRNN: {name} is {value}", CaptioningRNN, name, VOCABULARY,
                         **{name.strip("'"): value})
-    for label, value in {"empty": {}, "with a gap": {**VOCABULARY, "c": 9},
-                         "without <END>": {"<NULL>": 0, "<START>": 1}}.items():
+    for label, value in {"None": None, "a list": list(VOCABULARY), "empty": {}, "text": "words",
+                         "with a gap": {**VOCABULARY, "c": 9},
+                         "with a letter": {**VOCABULARY, "c": "x"},
+                         "with a list": {**VOCABULARY, "c": []},
+                         "with a fraction": {**VOCABULARY, "<NULL>": 0.0},
+                         "without <END>": {"<NULL>": 0, "<START>": 1}, "a number": 5}.items():
         yield named(f"word_to_idx is {label}", CaptioningRNN, "word_to_idx", value)
     sample = CaptioningRNN(VOCABULARY, 5, 4, 3, rng=0).sample
     for name, wrong in (("max_length", NOT_SIZES), ("beam", NOT_SIZES),
-                        ("temperature", {"NaN": np.nan, "infinite": np.inf, "negative": -1}),
-                        ("length_norm", {"NaN": np.nan, "infinite": np.inf, "negative": -1})):
+                        ("temperature", {**NOT_NUMBERS, "negative": -1}),
+                        ("length_norm", {**NOT_NUMBERS, "negative": -1}),
+                        ("rng", {"text": "text", "negative": -1})):
         for label, value in wrong.items():
-            yield named(f"sample: {name} is {label}", sample, name, X, **{name: value})
+            more = {"temperature": 1.0} if name == "rng" else {}
+            yield named(f"sample: {name} is {label}", sample, name, X, **{name: value}, **more)
     for label, value in {"zero channels": (0, 28, 28), "a float": (1.0, 28, 28)}.items():
         yield named(f"ConvNet: input_dim has {label}", ConvNet, "C", value)
 
