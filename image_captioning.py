@@ -7,15 +7,18 @@ draws small scenes with captions of its own.
 
 N: pictures or captions, T: words of a caption, D: features of a picture, V: words.
 """
+import argparse
 import collections
 import functools
 import io
 import math
 import os
 import sys
+import textwrap
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 
 import experiment  # first: it says in one line what is missing
 import numpy as np
@@ -25,25 +28,36 @@ from rnn import CaptioningRNN
 from solver import Solver
 
 SCRIPT = "image_captioning"
-SCENES = {False: (6_000, 500), True: (300, 60)}     # drawn for training and validation, by --quick
+SCENES = {False: (12_000, 500), True: (300, 60)}    # drawn for training and validation, by --quick
 QUICK_CAPTIONS = 2_000
 BLEU_SUBSET = 200                                   # pictures whose BLEU is taken after each epoch
+SIDE = 3.4                                          # inches of a picture on a page
 PICTURE_SECONDS = 5                                 # for one picture from the network
 
 
+@dataclass(frozen=True)
+class ByData:
+    """A flag's default that depends on what is learned."""
+    photographs: float
+    scenes: float
+
+    def __str__(self):
+        return f"{self.photographs} on photographs, {self.scenes} on drawn scenes"
+
+
 def arguments(argv=None):
-    """The parsed command line."""
+    """The parsed command line; what it leaves to the data is a ByData, see with_defaults."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script=SCRIPT, epochs=10,
+        __doc__.split("\n\n")[0], script=SCRIPT, epochs=ByData(13, 13),
         data_dir_help="folder in the layout of CS231n's coco_captioning")
     parser.add_argument("--cell", choices=("rnn", "lstm"), default="rnn", help="kind of network")
-    parser.add_argument("--pca", action=experiment.argparse.BooleanOptionalAction, default=True,
+    parser.add_argument("--pca", action=argparse.BooleanOptionalAction, default=True,
                         help="512 principal components of the features instead of all 4,096")
     parser.add_argument("--yes", action="store_true",
                         help="download about 1 GB without asking, if need be")
     for flag, default, meaning in (
             ("--hidden-dim", 512, "numbers of the hidden state"),
-            ("--wordvec-dim", 256, "numbers of a word's vector"),
+            ("--wordvec-dim", ByData(256, 128), "numbers of a word's vector"),
             ("--batch-size", 100, "captions of a step"),
             ("--beam", 5, "captions that beam search keeps at a time"),
             ("--max-length", 17, "words of a caption that is written, at most")):
@@ -53,17 +67,27 @@ def arguments(argv=None):
                         help="learn only N captions, by heart: the loss is to come near 0")
     parser.add_argument("--learning-rate", type=experiment.positive_number, default=1e-3,
                         metavar="X", help="of the first epoch")
-    parser.add_argument("--lr-decay", type=experiment.positive_number, default=0.85, metavar="X",
-                        help="the learning rate is multiplied by it after each epoch")
-    parser.add_argument("--dropout", type=experiment.nonnegative_number, default=0.3, metavar="X",
-                        help="share of the words' and the hidden states' numbers that is dropped")
+    parser.add_argument("--lr-decay", type=experiment.positive_number, default=ByData(0.88, 0.82),
+                        metavar="X", help="the learning rate is multiplied by it after each epoch")
+    for flag, default, meaning in (
+            ("--dropout", ByData(0.4, 0.0), "the words' and the hidden states' numbers"),
+            ("--feature-dropout", ByData(0.2, 0.0), "the features")):
+        parser.add_argument(flag, type=experiment.nonnegative_number, default=default,
+                            metavar="X", help=f"share of {meaning} that is dropped in training")
     args = experiment.parse(parser, argv, quick={"epochs": 2, "hidden_dim": 128,
                                                  "wordvec_dim": 64})
     if args.overfit:
-        parser.set_defaults(epochs=100, dropout=0.0, learning_rate=5e-3, lr_decay=0.97,
-                            batch_size=25)
+        parser.set_defaults(epochs=100, dropout=0.0, feature_dropout=0.0, learning_rate=5e-3,
+                            lr_decay=0.97, batch_size=25)
         args = experiment.parse(parser, argv, quick={"hidden_dim": 128})
     return args
+
+
+def with_defaults(args, kind):
+    """The arguments with the defaults for this kind of data, 'real' or 'synthetic'."""
+    name = {"real": "photographs", "synthetic": "scenes"}[kind]
+    return argparse.Namespace(**{flag: getattr(value, name) if isinstance(value, ByData) else value
+                                 for flag, value in vars(args).items()})
 
 
 # ---------------------------------------------------------------- data
@@ -120,10 +144,14 @@ def _first_captions(X, count):
 
 
 def data_name(args, kind):
-    """What pictures and tables call the data."""
+    """What pictures and tables call the data: coco_captioning is COCO, else the folder counts."""
     if kind == "synthetic":
         return "synthetic scenes"
-    return os.path.basename(os.path.normpath(args.data_dir)) if args.data_dir else "COCO"
+    folder = os.path.basename(os.path.abspath(args.data_dir or "coco_captioning"))
+    other = folder.removeprefix("coco_captioning")
+    if other == folder:
+        return folder
+    return other.strip("_-").capitalize() or "COCO"
 
 
 # ---------------------------------------------------------------- how good a caption is
@@ -246,32 +274,59 @@ def load_picture(data, part, number, reachable):
 
 def page_of_captions(data, part, pictures, sentences, title, columns=4):
     """Pictures with the generated caption and the references under each."""
-    rows = -(-len(pictures) // columns)
-    figure = experiment.new_figure(3.6 * columns, 4.4 * rows + 0.5, title)
-    grid = figure.subplots(rows, columns, squeeze=False).flat
-    reachable = {"network"}
-    for axes in grid:
+    captions = [_wrapped(sentence or "(no word)", 38) for sentence in sentences]
+    references = ["\n".join(_wrapped("· " + sentence, 58, indent="   ") for sentence in of_picture)
+                  for of_picture in references_of(data, part, pictures)]
+    # Each row is as high as its longest text: inches of a line of either size, with a margin.
+    heights = [0.19 * caption.count("\n") + 0.145 * text.count("\n") + 0.55
+               for caption, text in zip(captions, references)]
+    heights = [max(heights[start:start + columns]) for start in range(0, len(heights), columns)]
+    ratios = [ratio for height in heights for ratio in (SIDE, height)]
+    figure = experiment.new_figure(1.06 * SIDE * columns, 1.02 * sum(ratios) + 0.5, title)
+    grid = figure.subplots(2 * len(heights), columns, squeeze=False,
+                           gridspec_kw={"height_ratios": ratios})
+    for axes in grid.flat:
         axes.set_axis_off()
-    for axes, number, sentence, references in zip(
-            figure.axes, pictures, sentences, references_of(data, part, pictures)):
+    reachable = {"network"}
+    for place, (number, caption, text) in enumerate(zip(pictures, captions, references)):
+        row, column = divmod(place, columns)
+        axes, below = grid[2 * row, column], grid[2 * row + 1, column]
         picture = load_picture(data, part, number, reachable)
         if picture is None:
             axes.imshow(np.full((224, 224, 3), 225, np.uint8))
             axes.text(112, 112, _wrapped(data[f"urls_{part}"][number], 30), ha="center",
-                      va="center", fontsize=7)
+                      va="center", fontsize=8)
         else:
-            axes.imshow(picture, aspect="equal")
-        axes.set_title(_wrapped(sentence or "(no word)", 34), fontsize=10, weight="bold",
-                       color=experiment.COLOURS["train"])
-        axes.text(0.5, -0.03, "\n".join(_wrapped(reference, 46) for reference in references[:5]),
-                  transform=axes.transAxes, ha="center", va="top", fontsize=7)
+            axes.imshow(picture)
+        below.text(0.01, 1, caption, va="top", fontsize=10.5, weight="bold", in_layout=False,
+                   color=experiment.COLOURS["train"])
+        below.annotate(text, (0.01, 1), (0, -15 - 13.5 * caption.count("\n")), va="top", fontsize=8,
+                       textcoords="offset points", in_layout=False)
     return figure
 
 
-def _wrapped(text, width):
+def _wrapped(text, width, indent=""):
     """Lines of at most so many characters; long words are cut."""
-    import textwrap
-    return "\n".join(textwrap.wrap(text, width)) or text
+    return "\n".join(textwrap.wrap(text, width, subsequent_indent=indent)) or text
+
+
+def curves_figure(history, title):
+    """The learning curves, with the loss per word instead of an accuracy, and the BLEU-4."""
+    figure = experiment.learning_curves(
+        {"loss": history["loss"], "train_accuracy": history["train_loss_per_word"],
+         "val_accuracy": history["val_loss_per_word"]}, title, metric="loss per word")
+    left, right = figure.axes
+    left.set(ylabel="training loss per caption")
+    if max(history["loss"]) < 10 * min(history["loss"]):
+        left.set_yscale("linear")               # a logarithmic axis would have one number
+    twin = right.twinx()
+    twin.plot(range(1, len(history["bleu_4_of_subset"]) + 1), history["bleu_4_of_subset"], ".:",
+              color=experiment.COLOURS["right"], label="BLEU-4 of some pictures (right scale)")
+    twin.set(ylabel="BLEU-4", ylim=(0, None))
+    right.get_legend().remove()
+    figure.legend(handles=[*right.lines, *twin.lines], loc="outside lower right", ncols=3,
+                  fontsize=8)
+    return figure
 
 
 # ---------------------------------------------------------------- the experiment
@@ -292,25 +347,22 @@ def summary(metrics, out):
                               f"in {out}"])
 
 
-def curves_figure(history, title):
-    """The learning curves, with the loss per word instead of an accuracy."""
-    return experiment.learning_curves(
-        {"loss": history["loss"], "train_accuracy": history["train_loss_per_word"],
-         "val_accuracy": history["val_loss_per_word"]}, title, metric="loss per word")
-
-
 def main(argv=None):
     """The whole experiment."""
     args = arguments(argv)
-    finished = experiment.finished_summary(args, summary)
-    if finished:
-        print(finished)
-        return
+    # Which data a finished run is about is only known by its settings.
+    for kind in ("real", "synthetic"):
+        finished = experiment.finished_summary(with_defaults(args, kind), summary)
+        if finished:
+            print(finished)
+            return
     started = time.monotonic()
     data, kind = load_captions(args)
+    args = with_defaults(args, kind)
     try:
         model = CaptioningRNN(data["word_to_idx"], data["X_train"].shape[1], args.wordvec_dim,
-                              args.hidden_dim, args.cell, dropout=args.dropout, rng=args.seed)
+                              args.hidden_dim, args.cell, dropout=args.dropout,
+                              feature_dropout=args.feature_dropout, rng=args.seed)
     except ValueError as error:
         raise experiment.UserError(str(error)) from None
     subset = np.unique(data["X_val"].pictures)[:BLEU_SUBSET]
@@ -320,8 +372,9 @@ def main(argv=None):
                     metric=minus_loss_per_word, extra_metrics={
                         "BLEU-4": lambda model: score(model, data, subset, args.max_length)[3]},
                     checkpoint=experiment.checkpoint_path(args, f"{args.cell}.npz"),
-                    settings={"cell": args.cell, "dropout": args.dropout}, verbose=True,
-                    label=args.cell)
+                    settings={"cell": args.cell, "dropout": args.dropout,
+                              "feature_dropout": args.feature_dropout},
+                    verbose=True, label=args.cell)
     with experiment.results_folder(args, "rnn.npz", "lstm.npz"):
         earlier = experiment.train(args, solver)
         metrics = report(args, data, kind, solver) | {
@@ -345,8 +398,8 @@ def report(args, data, kind, solver):
         shown = pictures[part][:8]
         experiment.save_figure(args, f"captions_{part}.png", page_of_captions(
             data, part, shown, write_captions(model, data, part, shown, args.max_length),
-            f"{ {'train': 'Training', 'val': 'Validation'}[part]} pictures of {name}: "
-            "what the network writes, and what people wrote"))
+            f"{ {'train': 'Training', 'val': 'Validation'}[part]} pictures of {name}: what the "
+            "network writes, and the references"))
     metrics = {
         "data": kind, "data_name": name, "seed": args.seed, "config": experiment.config_of(args),
         "val_loss_per_word": -solver.best_val_acc,

@@ -18,9 +18,9 @@ How it measures:
   a large matrix product, measured beside it, divided by our time: 100 % cannot be beaten
   without doing less arithmetic.
 * "extra MB" is the peak of memory (tracemalloc, in a process of its own) beyond what was
-  there before and the results: for W1 and W2 of the whole step, intermediate activations
-  included; for W3a and W3b of the convolution. A line below the table measures the
-  convolution of W2 alone, and with ten times the batch.
+  there before and the results: for W1, W2, W4 and W5 of the whole step, intermediate
+  activations included; for W3a and W3b of the convolution. A line below the table measures
+  the convolution of W2 alone, and with ten times the batch.
 
 Ratios under 1 are faster than PyTorch.
 """
@@ -44,6 +44,7 @@ import experiment
 import layers
 import optim
 from fc_net import TwoLayerNet
+from rnn import CaptioningRNN
 from solver import Progress, save_atomically
 
 LEARNING_RATE = 0.01
@@ -145,6 +146,86 @@ class Convolution:
         return 3 * self.dout.size * self.w[0].size
 
 
+class Captions:
+    """The captioning network on N captions of 16 words: one Adam step, or greedy sampling."""
+    T, D, W, H, V = 16, 512, 256, 512, 1004     # words, features, word vector, hidden, vocabulary
+
+    def __init__(self, N, sampling=False):
+        self.sampling = sampling
+        self.features = normal(N, self.D)
+        words = np.random.default_rng(1).integers(3, self.V, (N, self.T + 1))
+        words[:, 0], words[:, -1] = 1, 2        # <START> and <END>: no padding, all words count
+        self.captions = words
+        special = {"<NULL>": 0, "<START>": 1, "<END>": 2}
+        self.model = CaptioningRNN({**special, **{f"word {i}": i for i in range(3, self.V)}},
+                                   self.D, self.W, self.H, rng=0)
+        if sampling:
+            # Nobody stops early: all captions have their 16 words.
+            self.model.params["b_vocab"][2] = -1e9
+
+    def numpy_step(self):
+        model = self.model
+        if self.sampling:
+            return lambda: model.sample(self.features, self.T)
+        configs = {name: {} for name in model.params}
+
+        def step():
+            loss, grads = model.loss(self.features, self.captions)
+            for name, dw in grads.items():
+                model.params[name], configs[name] = optim.adam(model.params[name], dw,
+                                                               configs[name])
+        return step
+
+    def torch_step(self):
+        import torch
+        from torch import nn
+        p = {name: torch.tensor(value) for name, value in self.model.params.items()}
+        project, score = nn.Linear(self.D, self.H), nn.Linear(self.H, self.V)
+        embed = nn.Embedding(self.V, self.W)
+        cell = nn.RNNCell(self.W, self.H) if self.sampling else nn.RNN(self.W, self.H)
+        for target, source in zip(
+                [*project.parameters(), *score.parameters(), *embed.parameters(),
+                 *cell.parameters()],
+                [p["W_proj"].T, p["b_proj"], p["W_vocab"].T, p["b_vocab"], p["W_embed"],
+                 p["Wx"].T, p["Wh"].T, p["b"], torch.zeros(self.H)]):
+            target.data = source.contiguous()
+        features = torch.tensor(self.features)
+        if self.sampling:
+            score.bias.data[:2] = -torch.inf    # neither <NULL> nor <START>
+
+            @torch.no_grad()
+            def sample():
+                h, words = project(features), torch.ones(len(features), dtype=torch.long)
+                captions = []
+                for _ in range(self.T):
+                    h = cell(embed(words), h)
+                    words = score(h).argmax(1)
+                    captions.append(words)
+                return torch.stack(captions, 1)
+            return sample
+        captions = torch.tensor(self.captions.T.copy())
+        parameters = [parameter for part in (project, score, embed, cell)
+                      for parameter in part.parameters()]
+        optimiser = torch.optim.Adam(parameters)
+
+        def step():
+            optimiser.zero_grad()
+            h, _ = cell(embed(captions[:-1]), project(features)[None])
+            loss = nn.functional.cross_entropy(score(h).reshape(-1, self.V),
+                                               captions[1:].reshape(-1), reduction="sum")
+            (loss / len(features)).backward()
+            optimiser.step()
+            return loss / len(features)
+        return step
+
+    @property
+    def multiplications(self):
+        N, D, W, H, V = len(self.features), self.D, self.W, self.H, self.V
+        if self.sampling:                       # each word's share of the cell only once
+            return N * D * H + V * W * H + N * self.T * (H * H + H * V)
+        return 2 * N * D * H + 3 * N * self.T * (W * H + H * H + H * V)
+
+
 WORKLOADS = {
     "W1": lambda: DigitNet(hidden_dim=500),
     "W1-100": lambda: DigitNet(hidden_dim=100),
@@ -152,6 +233,9 @@ WORKLOADS = {
     "W2-dx": lambda: DigitNet(convolution=True, input_gradient=True),
     "W3a": lambda: Convolution((64, 32, 28, 28), (64, 32, 3, 3)),
     "W3b": lambda: Convolution((32, 3, 64, 64), (32, 3, 5, 5)),
+    "W4-25": lambda: Captions(25),
+    "W4-100": lambda: Captions(100),
+    "W5": lambda: Captions(100, sampling=True),
 }
 
 
