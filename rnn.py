@@ -26,7 +26,9 @@ class CaptioningRNN:
         input_dim, wordvec_dim, hidden_dim: sizes
         cell_type: 'rnn' or 'lstm'
         weight_scale: standard deviation of all initial weights; None takes
-            1/√(inputs of the layer), and 1 for the word vectors. Biases start at 0.
+            1/√(inputs of the layer), and 1 for the word vectors. Biases start at 0, those of
+            the LSTM's forget gates at 1: at first a cell is to keep what it holds (Jozefowicz
+            et al., "An empirical exploration of recurrent network architectures", 2015).
         reg: strength of the L2 penalty ½·reg·Σ W² on all weights, but not the biases
         dropout: share of the word vectors' and the hidden states' numbers that loss()
             sets to 0, dividing the others by 1 - dropout
@@ -77,6 +79,8 @@ class CaptioningRNN:
             "b": np.zeros(gates * H, self.dtype),
             "W_vocab": weights(H, H, V), "b_vocab": np.zeros(V, self.dtype),
         }
+        if cell_type == "lstm":
+            self.params["b"][H:2 * H] = 1       # see rnn_layers.py for the order of the gates
 
     # ------------------------------------------------------------ training
 

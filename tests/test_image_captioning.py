@@ -100,9 +100,29 @@ def test_a_run_leaves_metrics_and_pictures(coco, tmp_path, cell):
     assert metrics["val_loss_per_word"] == pytest.approx(
         min(metrics["history"]["val_loss_per_word"]))
     assert len(metrics["history"]["loss"]) == 2 * 6
+    assert metrics["train_loss"] > 0 and metrics["config"]["lr_decay"] == 0.87
     again = run("image_captioning", *SMALL, "--cell", cell, "--data-dir", coco, "--out", tmp_path,
                 "--resume")
     assert "This run is finished" in again.stdout
+
+
+def test_defaults_go_with_the_data_unless_they_are_given():
+    args = image_captioning.arguments(["--dropout", "0.125"])
+    real, drawn = (image_captioning.with_defaults(args, kind) for kind in ("real", "synthetic"))
+    assert (real.wordvec_dim, drawn.wordvec_dim) == (256, 128)
+    assert real.dropout == drawn.dropout == 0.125
+    assert real.feature_dropout > drawn.feature_dropout == 0
+    overfit = image_captioning.with_defaults(image_captioning.arguments(["--overfit", "5"]), "real")
+    assert overfit.dropout == overfit.feature_dropout == 0
+
+
+@pytest.mark.parametrize("folder, name", [
+    (None, "COCO"), ("x/coco_captioning/", "COCO"), ("coco_captioning_flickr8k", "Flickr8k"),
+    ("photos", "photos")])
+def test_the_folder_tells_the_name_of_the_data(folder, name):
+    args = image_captioning.arguments(["--data-dir", folder] if folder else [])
+    assert image_captioning.data_name(args, "real") == name
+    assert image_captioning.data_name(args, "synthetic") == "synthetic scenes"
 
 
 def test_overfitting_brings_the_loss_near_zero(coco, tmp_path):
@@ -140,7 +160,8 @@ def test_pictures_that_cannot_be_had_are_grey_cards(coco):
     assert not reachable
     assert image_captioning.load_picture(loaded, "val", 2, {"network"}) is None
     figure = page_of_captions(loaded, "val", np.arange(3), ["a", "b", ""], "title")
-    assert len(figure.axes) == 4
+    written = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert {"a", "b", "(no word)", "http://127.0.0.1:9/none.jpg"} <= set(written)
 
 
 def test_references_are_all_captions_of_a_picture(tmp_path):

@@ -24,6 +24,8 @@ TASKS = {
                     "--batch-size", "50"],
     "cnn_train": ["--data-dir", DIGITS, "--num-filters", "4", "--filter-size", "5",
                   "--hidden-dim", "20", "--epochs", "3", "--batch-size", "20"],
+    "image_captioning": ["--data", "synthetic", "--quick", "--hidden-dim", "16", "--epochs", "4",
+                         "--dropout", "0.2"],
 }
 every_script = pytest.mark.parametrize("script", TASKS)
 

@@ -26,6 +26,12 @@ def features(N=3, D=5):
     return np.random.default_rng(1).standard_normal((N, D))
 
 
+def test_biases_start_at_zero_but_for_open_forget_gates():
+    assert not small_net("rnn").params["b"].any()
+    np.testing.assert_array_equal(small_net("lstm").params["b"].reshape(4, 4),
+                                  [[0] * 4, [1] * 4, [0] * 4, [0] * 4])
+
+
 # ---------------------------------------------------------------- loss and gradients
 
 def torch_loss(model, X, captions):
