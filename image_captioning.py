@@ -32,6 +32,7 @@ SCENES = {False: (12_000, 500), True: (300, 60)}    # drawn for training and val
 QUICK_CAPTIONS = 2_000
 BLEU_SUBSET = 200                                   # pictures whose BLEU is taken after each epoch
 SIDE = 3.4                                          # inches of a picture on a page
+LENGTH_NORM = 0.7                                   # of beam search, see CaptioningRNN.sample
 PICTURE_SECONDS = 5                                 # for one picture from the network
 
 
@@ -321,7 +322,8 @@ def curves_figure(history, title):
         left.set_yscale("linear")               # a logarithmic axis would have one number
     twin = right.twinx()
     twin.plot(range(1, len(history["bleu_4_of_subset"]) + 1), history["bleu_4_of_subset"], ".:",
-              color=experiment.COLOURS["right"], label="BLEU-4 of some pictures (right scale)")
+              color=experiment.COLOURS["right"],
+              label=f"BLEU-4 of at most {BLEU_SUBSET} pictures (right scale)")
     twin.set(ylabel="BLEU-4", ylim=(0, None))
     right.get_legend().remove()
     figure.legend(handles=[*right.lines, *twin.lines], loc="outside lower right", ncols=3,
@@ -333,8 +335,8 @@ def curves_figure(history, title):
 
 def summary(metrics, out):
     """What is printed at the end."""
-    lines = ["", f"Loss per word: {metrics['train_loss']:.3f} on training captions, "
-             f"{metrics['val_loss_per_word']:.3f} on validation captions."]
+    lines = ["", f"Loss per word on {metrics['data_name']}: {metrics['train_loss']:.3f} on training "
+             f"captions, {metrics['val_loss_per_word']:.3f} on validation captions."]
     for name, label in (("bleu", "greedy"), ("bleu_beam", "beam search")):
         scores = "  ".join(f"BLEU-{n} {value:.3f}" for n, value in enumerate(metrics[name], 1))
         lines.append(f"{label:<12} {scores}")
@@ -406,7 +408,7 @@ def report(args, data, kind, solver):
         "train_loss": -solver.check_accuracy(data["X_train"], data["y_train"], 5000),
         "bleu": score(model, data, pictures["val"], args.max_length),
         "bleu_beam": score(model, data, pictures["val"], args.max_length, beam=args.beam,
-                           length_norm=0.7)}
+                           length_norm=LENGTH_NORM)}
     if kind == "synthetic":
         sentences = write_captions(model, data, "val", pictures["val"], args.max_length)
         metrics["words_right"], metrics["captions_true"] = share_of_true_captions(
