@@ -274,7 +274,17 @@ def load_picture(data, part, number, reachable):
 
 
 def page_of_captions(data, part, pictures, sentences, title, columns=4):
-    """Pictures with the generated caption and the references under each."""
+    """Pictures with the generated caption and the references under each.
+
+    Of drawn scenes it is known whether a caption is true: the colour tells.
+    """
+    colours = [experiment.COLOURS["train"]] * len(sentences)
+    if f"scenes_{part}" in data:
+        from data.synthetic_scenes import check_caption
+        colours = [experiment.COLOURS["right" if check_caption(
+            data[f"scenes_{part}"][picture], sentence).true else "wrong"]
+            for picture, sentence in zip(pictures, sentences)]
+        title += " (green: true, red: false)"
     captions = [_wrapped(sentence or "(no word)", 38) for sentence in sentences]
     references = ["\n".join(_wrapped("· " + sentence, 58, indent="   ") for sentence in of_picture)
                   for of_picture in references_of(data, part, pictures)]
@@ -289,7 +299,8 @@ def page_of_captions(data, part, pictures, sentences, title, columns=4):
     for axes in grid.flat:
         axes.set_axis_off()
     reachable = {"network"}
-    for place, (number, caption, text) in enumerate(zip(pictures, captions, references)):
+    for place, (number, caption, text, colour) in enumerate(
+            zip(pictures, captions, references, colours)):
         row, column = divmod(place, columns)
         axes, below = grid[2 * row, column], grid[2 * row + 1, column]
         picture = load_picture(data, part, number, reachable)
@@ -300,7 +311,7 @@ def page_of_captions(data, part, pictures, sentences, title, columns=4):
         else:
             axes.imshow(picture)
         below.text(0.01, 1, caption, va="top", fontsize=10.5, weight="bold", in_layout=False,
-                   color=experiment.COLOURS["train"])
+                   color=colour)
         below.annotate(text, (0.01, 1), (0, -15 - 13.5 * caption.count("\n")), va="top", fontsize=8,
                        textcoords="offset points", in_layout=False)
     return figure

@@ -126,8 +126,8 @@ def test_the_folder_tells_the_name_of_the_data(folder, name):
 
 
 def test_overfitting_brings_the_loss_near_zero(coco, tmp_path):
-    run("image_captioning", "--overfit", "20", "--hidden-dim", "64", "--data-dir", coco,
-        "--out", tmp_path)
+    run("image_captioning", "--overfit", "20", "--hidden-dim", "64", "--epochs", "50",
+        "--data-dir", coco, "--out", tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["history"]["loss"][-1] < 0.1
 
