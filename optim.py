@@ -112,9 +112,18 @@ def adam(w, dw, config=None):
     next_w, m, v = (empty(w.shape, w.dtype) for _ in range(3))
     for w_, dw_, old_m, old_v, m_, v_, next_w_ in _blocks(
             w, dw, config["m"], config["v"], m, v, next_w):
-        m_[:] = beta1 * old_m + (1 - beta1) * dw_
-        v_[:] = beta2 * old_v + (1 - beta2) * (dw_ * dw_)
-        next_w_[:] = shrink * w_ - step_size * m_ / (np.sqrt(v_) + epsilon)
+        # Each line is one pass; until the last one, next_w_ holds what lies between.
+        np.multiply(beta1, old_m, out=m_)
+        m_ += np.multiply(1 - beta1, dw_, out=next_w_)
+        np.multiply(dw_, dw_, out=next_w_)
+        next_w_ *= 1 - beta2
+        np.multiply(beta2, old_v, out=v_)
+        v_ += next_w_
+        np.sqrt(v_, out=next_w_)
+        next_w_ += epsilon
+        np.divide(m_, next_w_, out=next_w_)
+        next_w_ *= -step_size
+        next_w_ += w_ if shrink == 1 else shrink * w_
     config["m"], config["v"] = m, v
     return next_w, config
 

@@ -108,6 +108,8 @@ def rnn_backward(dh, cache):
     dh = as_upstream_gradient("rnn_backward", dh, h.shape, "dh")
     da = empty(h.shape, np.result_type(dh, h))
     dprev_h = np.zeros(h.shape[1:], da.dtype)
+    # All steps multiply by it, and few rows at a time: it is faster copied than transposed.
+    Wh_T = np.ascontiguousarray(Wh.T)
     for t in reversed(range(len(x))):
         # h_t feeds the layer above and step t + 1, so that two gradients add up;
         # h_t = tanh(a_t)  ⇒  da_t = dh_t ⊙ (1 - h_t²)
@@ -116,7 +118,7 @@ def rnn_backward(dh, cache):
         np.subtract(1, da[t], out=da[t])
         da[t] *= dprev_h
         # a_t = x_t·Wx + h_{t-1}·Wh + b  ⇒  dh_{t-1} = da_t·Whᵀ
-        np.matmul(da[t], Wh.T, out=dprev_h)
+        np.matmul(da[t], Wh_T, out=dprev_h)
     dx, dWx, dWh, db = _shared_weights_backward(da, x, states[:-1], Wx)
     return dx, dprev_h, dWx, dWh, db
 
@@ -235,10 +237,11 @@ def lstm_backward(dh, cache):
     da = empty(gates.shape, np.result_type(dh, gates))
     dprev_h = np.zeros(tanh_c.shape[1:], da.dtype)
     dprev_c = np.zeros_like(dprev_h)
+    Wh_T = np.ascontiguousarray(Wh.T)           # as in rnn_backward
     for t in reversed(range(len(x))):
         dprev_h += dh[t]
         da[t], dprev_c = _lstm_cell_backward(dprev_h, dprev_c, gates[t], tanh_c[t], cells[t])
-        np.matmul(da[t], Wh.T, out=dprev_h)
+        np.matmul(da[t], Wh_T, out=dprev_h)
     dx, dWx, dWh, db = _shared_weights_backward(da, x, states[:-1], Wx)
     return dx, dprev_h, dWx, dWh, db
 
