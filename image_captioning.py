@@ -407,12 +407,15 @@ def report(args, data, kind, solver):
                "bleu_4_of_subset": solver.extra_history["BLEU-4"]}
     experiment.save_figure(args, "learning_curves.png", curves_figure(
         history, f"{args.cell.upper()} on {name}"))
-    for part in ("train", "val"):
+    samples = {}
+    for part, title in (("train", "Training"), ("val", "Validation")):
         shown = pictures[part][:4 if args.quick else 8]
+        sentences = write_captions(model, data, part, shown, args.max_length)
+        samples[part] = [{"written": sentence, "references": references} for sentence, references
+                         in zip(sentences, references_of(data, part, shown))]
         experiment.save_figure(args, f"captions_{part}.png", page_of_captions(
-            data, part, shown, write_captions(model, data, part, shown, args.max_length),
-            f"{ {'train': 'Training', 'val': 'Validation'}[part]} pictures of {name}: what the "
-            "network writes, and the references"))
+            data, part, shown, sentences,
+            f"{title} pictures of {name}: what the network writes, and the references"))
     metrics = {
         "data": kind, "data_name": name, "seed": args.seed, "config": experiment.config_of(args),
         "val_loss_per_word": -solver.best_val_acc,
@@ -424,7 +427,7 @@ def report(args, data, kind, solver):
         sentences = write_captions(model, data, "val", pictures["val"], args.max_length)
         metrics["words_right"], metrics["captions_true"] = share_of_true_captions(
             data, sentences, pictures["val"])
-    return metrics | {"history": history}
+    return metrics | {"samples": samples, "history": history}
 
 
 if __name__ == "__main__":
