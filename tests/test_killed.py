@@ -194,7 +194,8 @@ def test_what_a_kill_left_behind_is_cleaned_up_by_a_fresh_start(
         script, tiny_mnist, whole_runs, tmp_path):
     expected, _ = whole_runs(script)
     (tmp_path / "checkpoints").mkdir()
-    own = {"mnist_train": "hidden_99.npz", "cnn_train": "cnn.npz"}[script]
+    own = {"mnist_train": "hidden_99.npz", "cnn_train": "cnn.npz",
+           "image_captioning": "lstm.npz"}[script]
     for name in (f"checkpoints/{own}", f"checkpoints/{own}.tmp", "metrics.json.tmp",
                  "learning_curves.png.tmp", "metrics.json"):
         (tmp_path / name).write_bytes(b"half of")
