@@ -38,18 +38,26 @@ PICTURE_SECONDS = 5                                 # for one picture from the n
 
 @dataclass(frozen=True)
 class ByData:
-    """A flag's default that depends on what is learned."""
+    """A flag's default that depends on what is learned, and on photographs perhaps on the cell."""
     photographs: float
     scenes: float
+    lstm: float = None
 
     def __str__(self):
-        return f"{self.photographs} on photographs, {self.scenes} on drawn scenes"
+        lstm = "" if self.lstm is None else f" ({self.lstm} with --cell lstm)"
+        return f"{self.photographs} on photographs{lstm}, {self.scenes} on drawn scenes"
+
+    def value(self, kind, cell):
+        """The default for this kind of data, 'real' or 'synthetic', and this cell."""
+        if kind == "synthetic":
+            return self.scenes
+        return self.lstm if cell == "lstm" and self.lstm is not None else self.photographs
 
 
 def arguments(argv=None):
     """The parsed command line; what it leaves to the data is a ByData, see with_defaults."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script=SCRIPT, epochs=ByData(12, 13),
+        __doc__.split("\n\n")[0], script=SCRIPT, epochs=ByData(12, 13, lstm=9),
         data_dir_help="folder in the layout of CS231n's coco_captioning")
     parser.add_argument("--cell", choices=("rnn", "lstm"), default="rnn", help="kind of network")
     parser.add_argument("--pca", action=argparse.BooleanOptionalAction, default=True,
@@ -86,9 +94,9 @@ def arguments(argv=None):
 
 def with_defaults(args, kind):
     """The arguments with the defaults for this kind of data, 'real' or 'synthetic'."""
-    name = {"real": "photographs", "synthetic": "scenes"}[kind]
-    return argparse.Namespace(**{flag: getattr(value, name) if isinstance(value, ByData) else value
-                                 for flag, value in vars(args).items()})
+    return argparse.Namespace(**{
+        flag: value.value(kind, args.cell) if isinstance(value, ByData) else value
+        for flag, value in vars(args).items()})
 
 
 # ---------------------------------------------------------------- data

@@ -114,6 +114,9 @@ def test_defaults_go_with_the_data_unless_they_are_given():
     assert (real.wordvec_dim, drawn.wordvec_dim) == (256, 128)
     assert real.dropout == drawn.dropout == 0.125
     assert real.feature_dropout > drawn.feature_dropout == 0
+    args = image_captioning.arguments(["--cell", "lstm"])
+    lstm, drawn_lstm = (image_captioning.with_defaults(args, kind) for kind in ("real", "synthetic"))
+    assert real.epochs > lstm.epochs and drawn.epochs == drawn_lstm.epochs
     overfit = image_captioning.with_defaults(image_captioning.arguments(["--overfit", "5"]), "real")
     assert overfit.dropout == overfit.feature_dropout == 0
 
