@@ -81,8 +81,8 @@ def arguments(argv=None):
     for flag, default, meaning in (
             ("--dropout", ByData(0.4, 0.0), "the words' and the hidden states' numbers"),
             ("--feature-dropout", ByData(0.2, 0.0), "the features")):
-        parser.add_argument(flag, type=experiment.nonnegative_number, default=default,
-                            metavar="X", help=f"share of {meaning} that is dropped in training")
+        parser.add_argument(flag, type=share, default=default, metavar="X",
+                            help=f"share of {meaning} that is dropped in training")
     args = experiment.parse(parser, argv, quick={"epochs": 2, "hidden_dim": 128,
                                                  "wordvec_dim": 64})
     if args.overfit:
@@ -90,6 +90,14 @@ def arguments(argv=None):
                             lr_decay=0.97, batch_size=25)
         args = experiment.parse(parser, argv, quick={"hidden_dim": 128})
     return args
+
+
+def share(text):
+    """For argparse: a number from 0 to below 1."""
+    value = experiment.nonnegative_number(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"expects a number below 1, got {text}")
+    return value
 
 
 def with_defaults(args, kind):

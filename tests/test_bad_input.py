@@ -509,6 +509,9 @@ WRONG_FLAGS_OF = {
     "mnist_train": {"--hidden-sizes": ["0", "-3", "x", "2.5", "", "3,5"]},
     "cnn_train": {"--num-filters": ["0", "-1", "x"], "--filter-size": ["0", "2.5", ""],
                   "--hidden-dim": ["0", "x"]},
+    "image_captioning": {"--hidden-dim": ["0", "x"], "--wordvec-dim": ["-1"], "--beam": ["0", "2.5"],
+                         "--max-length": ["0"], "--overfit": ["0", "all"], "--cell": ["gru", ""],
+                         "--dropout": ["1", "-0.1", "nan", "x"], "--feature-dropout": ["1", "x"]},
 }
 WRONG_COMMANDS = [(script, [flag, value]) for script, more in WRONG_FLAGS_OF.items()
                   for flag, values in {**WRONG_FLAGS, **more}.items() for value in values] + [
@@ -537,6 +540,7 @@ def test_a_wrong_command_line_is_one_line_that_names_the_flag(script, command, c
     ("cnn_train", ["--num-filters", "1" + "0" * 30], "the sizes of the model"),
     ("cnn_train", ["--hidden-dim", "1" + "0" * 12], "not enough memory"),
     ("cnn_train", ["--filter-size", "29"], "filter_size expects 1 to 27"),
+    ("image_captioning", ["--hidden-dim", "1" + "0" * 12], "not enough memory"),
 ])
 def test_sizes_that_do_not_fit_are_one_line(script, arguments, message, tmp_path):
     done = subprocess.run(
