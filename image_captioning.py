@@ -76,8 +76,9 @@ def arguments(argv=None):
                         help="learn only N captions, by heart: the loss is to come near 0")
     parser.add_argument("--learning-rate", type=experiment.positive_number, default=1e-3,
                         metavar="X", help="of the first epoch")
-    parser.add_argument("--lr-decay", type=experiment.positive_number, default=ByData(0.88, 0.82, lstm=0.87),
-                        metavar="X", help="the learning rate is multiplied by it after each epoch")
+    parser.add_argument("--lr-decay", type=experiment.positive_number, metavar="X",
+                        default=ByData(0.88, 0.82, lstm=0.87),
+                        help="the learning rate is multiplied by it after each epoch")
     for flag, default, meaning in (
             ("--dropout", ByData(0.4, 0.0), "the words' and the hidden states' numbers"),
             ("--feature-dropout", ByData(0.2, 0.0), "the features")):
