@@ -247,6 +247,11 @@ def write_captions(model, data, part, pictures, max_length, **options):
     return sentences
 
 
+def writing_options(args):
+    """How captions are written: <UNK> is a word like others only where they are learned by heart."""
+    return {"max_length": args.max_length, "allow_unknown": bool(args.overfit)}
+
+
 def score(model, data, pictures, max_length, **options):
     """BLEU 1 to 4 on these validation pictures."""
     return bleu(write_captions(model, data, "val", pictures, max_length, **options),
@@ -323,7 +328,7 @@ def page_of_captions(data, part, pictures, sentences, title, columns=4):
         picture = load_picture(data, part, number, reachable)
         if picture is None:
             axes.imshow(np.full((224, 224, 3), 225, np.uint8))
-            axes.text(112, 112, _wrapped(data[f"urls_{part}"][number], 30), ha="center",
+            axes.text(112, 112, _wrapped(data[f"urls_{part}"][number], 40), ha="center",
                       va="center", fontsize=8)
         else:
             axes.imshow(picture)
@@ -395,12 +400,12 @@ def main(argv=None):
                               feature_dropout=args.feature_dropout, rng=args.seed)
     except ValueError as error:
         raise experiment.UserError(str(error)) from None
-    subset = np.unique(data["X_val"].pictures)[:BLEU_SUBSET]
+    subset, writing = np.unique(data["X_val"].pictures)[:BLEU_SUBSET], writing_options(args)
     solver = Solver(model, data, update_rule="adam",
                     optim_config={"learning_rate": args.learning_rate}, lr_decay=args.lr_decay,
                     batch_size=args.batch_size, num_epochs=args.epochs, seed=args.seed,
                     metric=minus_loss_per_word, extra_metrics={
-                        "BLEU-4": lambda model: score(model, data, subset, args.max_length)[3]},
+                        "BLEU-4": lambda model: score(model, data, subset, **writing)[3]},
                     checkpoint=experiment.checkpoint_path(args, f"{args.cell}.npz"),
                     settings={"cell": args.cell, "dropout": args.dropout,
                               "feature_dropout": args.feature_dropout},
@@ -416,6 +421,7 @@ def main(argv=None):
 def report(args, data, kind, solver):
     """Draw the pictures; returns the metrics."""
     model = solver.model
+    writing = writing_options(args)
     pictures = {part: np.unique(data[f"X_{part}"].pictures) for part in ("train", "val")}
     name = data_name(args, kind)
     history = {"loss": solver.loss_history,
@@ -427,7 +433,7 @@ def report(args, data, kind, solver):
     samples = {}
     for part, title in (("train", "Training"), ("val", "Validation")):
         shown = pictures[part][:4 if args.quick else 8]
-        sentences = write_captions(model, data, part, shown, args.max_length)
+        sentences = write_captions(model, data, part, shown, **writing)
         samples[part] = [{"written": sentence, "references": references} for sentence, references
                          in zip(sentences, references_of(data, part, shown))]
         experiment.save_figure(args, f"captions_{part}.png", page_of_captions(
@@ -437,11 +443,11 @@ def report(args, data, kind, solver):
         "data": kind, "data_name": name, "seed": args.seed, "config": experiment.config_of(args),
         "val_loss_per_word": -solver.best_val_acc,
         "train_loss": -solver.check_accuracy(data["X_train"], data["y_train"], 5000),
-        "bleu": score(model, data, pictures["val"], args.max_length),
-        "bleu_beam": score(model, data, pictures["val"], args.max_length, beam=args.beam,
+        "bleu": score(model, data, pictures["val"], **writing),
+        "bleu_beam": score(model, data, pictures["val"], **writing, beam=args.beam,
                            length_norm=LENGTH_NORM)}
     if kind == "synthetic":
-        sentences = write_captions(model, data, "val", pictures["val"], args.max_length)
+        sentences = write_captions(model, data, "val", pictures["val"], **writing)
         metrics["words_right"], metrics["captions_true"] = share_of_true_captions(
             data, sentences, pictures["val"])
     return metrics | {"samples": samples, "history": history}
