@@ -248,7 +248,7 @@ def write_captions(model, data, part, pictures, max_length, **options):
 
 
 def writing_options(args):
-    """How captions are written: <UNK> is a word like others only where they are learned by heart."""
+    """How captions are written: with <UNK> only where they are learned by heart."""
     return {"max_length": args.max_length, "allow_unknown": bool(args.overfit)}
 
 
@@ -259,7 +259,7 @@ def score(model, data, pictures, max_length, **options):
 
 
 def share_of_true_captions(data, sentences, pictures):
-    """For drawn scenes: ({size, colour, shape: share of such words right}, share of true captions)."""
+    """For drawn scenes: ({attribute: share of the words for it that are right}, true captions)."""
     from data.synthetic_scenes import check_caption
     checks = [check_caption(data["scenes_val"][picture], sentence)
               for picture, sentence in zip(pictures, sentences)]
@@ -368,8 +368,8 @@ def curves_figure(history, title):
 
 def summary(metrics, out):
     """What is printed at the end."""
-    lines = ["", f"Loss per word on {metrics['data_name']}: {metrics['train_loss']:.3f} on training "
-             f"captions, {metrics['val_loss_per_word']:.3f} on validation captions."]
+    lines = ["", f"Loss per word on {metrics['data_name']}: {metrics['train_loss']:.3f} on "
+             f"training captions, {metrics['val_loss_per_word']:.3f} on validation captions."]
     for name, label in (("bleu", "greedy"), ("bleu_beam", "beam search")):
         scores = "  ".join(f"BLEU-{n} {value:.3f}" for n, value in enumerate(metrics[name], 1))
         lines.append(f"{label:<12} {scores}")
