@@ -56,14 +56,17 @@ import math
 import os
 import pathlib
 import queue
+import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 
 import numpy as np
 
-SECONDS_PER_FUNCTION = 10
+SECONDS_PER_FUNCTION = 10       # of computing: other work on the machine does not count
+WAITING_PER_FUNCTION = 60       # by the clock, for a function that sleeps or waits
 DERIVATIONS = "docs/derivations.md"
 
 
@@ -473,7 +476,7 @@ def fc_sums_db_over_everything(x, w, b, dout):
 
 @mistake("relu_forward", "out")
 def relu_takes_absolute_value(x):
-    """the absolute value is taken: negative numbers become 0"""
+    """the absolute value is taken: negative numbers must become 0"""
     return np.abs(x)
 
 
@@ -3069,7 +3072,18 @@ def load(path):
     return module
 
 
-def work(path, names, seed):
+def limit_computing(seconds):
+    """This process ends when it has computed for so long from now on, where the system can do that.
+
+    Only time on a processor counts, so that a busy machine fails nobody. Windows cannot
+    do it; there the clock alone sets a limit.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def work(path, names, seed, seconds):
     """Grade functions of a file and print a line of JSON before and after each: the worker.
 
     What the file prints goes to nowhere: the lines go through a copy of standard output.
@@ -3084,6 +3098,7 @@ def work(path, names, seed):
         lines.flush()
 
     tell(stage="import")
+    limit_computing(seconds)
     try:
         module = load(path)
     except (Exception, SystemExit) as error:
@@ -3092,6 +3107,7 @@ def work(path, names, seed):
     functions = {name: getattr(module, name, None) for name in subject_names()}
     for name in names:
         tell(stage="start", name=name)
+        limit_computing(seconds)
         try:
             verdict = grade_one(name, functions, seed)
         except Exception as error:      # the file may have broken NumPy itself
@@ -3154,11 +3170,12 @@ def grade_file(path, names, seed=0, progress=None):
 def messages_of_worker(path, names, seed):
     """The worker's messages; a last one {"stage": what happened} if it hung or died."""
     command = [sys.executable, str(pathlib.Path(__file__).resolve()), "--worker", str(path),
-               "--seed", str(seed), *names]
+               "--seconds", str(SECONDS_PER_FUNCTION), "--seed", str(seed), *names]
     one_core = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     environment = {**os.environ, **one_core, "PYTHONDONTWRITEBYTECODE": "1"}
     worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, env=environment)
+                              stderr=subprocess.DEVNULL, env=environment,
+                              start_new_session=os.name == "posix")
     lines = queue.Queue()
 
     def read():
@@ -3171,23 +3188,55 @@ def messages_of_worker(path, names, seed):
     try:
         while True:
             try:
-                line = lines.get(timeout=SECONDS_PER_FUNCTION)
+                line = next_line(lines, worker)
             except queue.Empty:
-                yield {"stage": f"not finished after {SECONDS_PER_FUNCTION} seconds: "
-                                "an endless loop?"}
+                yield {"stage": f"not finished after {WAITING_PER_FUNCTION} seconds: an endless "
+                                "loop, or does it wait for something?"}
                 return
             if line is None:
-                yield {"stage": f"Python itself ended (exit code {worker.wait()}) in this function"}
+                yield {"stage": how_it_ended(worker.wait())}
                 return
             message = json.loads(line)
             yield message
             if message["stage"] in ("end", "no import"):
                 return
     finally:
-        worker.kill()
-        worker.wait()
+        end_with_children(worker)
         reader.join()
         worker.stdout.close()
+
+
+def next_line(lines, worker):
+    """What the worker says next; None if it has ended. Raises queue.Empty if it took too long."""
+    deadline = time.monotonic() + WAITING_PER_FUNCTION
+    while True:
+        # Its children may hold the pipe open after its own end: that alone tells nothing.
+        ended = worker.poll() is not None
+        try:
+            return lines.get(timeout=0.5)
+        except queue.Empty:
+            if ended:
+                return None
+            if time.monotonic() > deadline:
+                raise
+
+
+def how_it_ended(code):
+    """What the exit code of a worker that said nothing more means."""
+    if os.name == "posix" and code == -signal.SIGPROF:
+        return f"not finished after {SECONDS_PER_FUNCTION} seconds of computing: an endless loop?"
+    return f"Python itself ended (exit code {code}) in this function"
+
+
+def end_with_children(worker):
+    """Kill a worker and, where that is possible, whatever it started."""
+    if os.name == "posix":
+        try:
+            os.killpg(worker.pid, signal.SIGKILL)       # it leads a group of its own
+        except (ProcessLookupError, PermissionError):   # all have ended
+            pass
+    worker.kill()
+    worker.wait()
 
 
 # ---------------------------------------------------------------- reports
@@ -3296,6 +3345,7 @@ def parse(arguments):
     parser.add_argument("--seed", type=int, default=0, help="of the random cases (default: 0)")
     parser.add_argument("--list", action="store_true", help="show what can be graded, and stop")
     parser.add_argument("--worker", metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.seed < 0:
         parser.error(f"--seed expects a number of at least 0, got {options.seed}")
@@ -3318,7 +3368,7 @@ def main(arguments=None):
     """Run the command line; returns the exit code."""
     options = parse(arguments)
     if options.worker:
-        work(options.worker, options.names, options.seed)
+        work(options.worker, options.names, options.seed, options.seconds)
         return 0
     if options.list:
         for name, file in subject_names().items():

@@ -249,7 +249,10 @@ BROKEN = {      # what fc_forward does -> part of what is said about it
     "import sys; sys.exit(0)": "SystemExit",
     "import os; os._exit(3)": "Python itself ended (exit code 3)",
     "while True: pass": "endless loop",
-    "import time; time.sleep(1000)": "endless loop",
+    "import time; time.sleep(1000)": "does it wait for something",
+    "import ctypes; ctypes.string_at(0)": "Python itself ended",
+    "import os; os.fork() and os._exit(4); x = 1\n    while True: pass": "exit code 4",
+    "import os; os.write(1, b'noise' * 10**5); print('x' * 10**6)": "returns None",
     "input('?')": "EOFError",
 }
 
@@ -263,7 +266,8 @@ def grade_source(tmp_path, source, names):
 
 @pytest.mark.parametrize("body", BROKEN)
 def test_a_broken_function_hides_no_other(tmp_path, monkeypatch, body):
-    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 3)
+    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
+    monkeypatch.setattr(autograder, "WAITING_PER_FUNCTION", 3)
     source = f"def fc_forward(x, w, b):\n    {body}\n{RELU}"
     verdicts = grade_source(tmp_path, source,
                             ["fc_forward", "fc_backward", "relu_forward", "relu_backward"])
@@ -279,7 +283,7 @@ def test_a_broken_function_hides_no_other(tmp_path, monkeypatch, body):
     ("import os; os._exit(1)", "exit code 1"), ("while True: pass", "endless loop"),
     ("x = '\\0'[5]", "IndexError")])
 def test_a_file_that_cannot_be_imported_fails_everywhere(tmp_path, monkeypatch, source, said):
-    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 2)
+    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
     for verdict in grade_source(tmp_path, source, ["fc_forward", "softmax_loss"]).values():
         assert verdict.status == "fail"
         assert "cannot be imported" in verdict.diagnosis and said in verdict.diagnosis
