@@ -1753,7 +1753,9 @@ class Digits(Exact):
     def difference(self, actual, tolerance, floor):
         """None if `actual` agrees, or the worst Difference."""
         size = np.where(self.array == 0, 1.0, np.abs(self.array))
-        found = worst_difference(actual / size, self.array / size, self.array / size, tolerance, 0)
+        expected = self.array / size
+        with np.errstate(over="ignore"):
+            found = worst_difference(actual / size, expected, expected, tolerance, 0)
         if found:
             found.expected, found.actual = float(self.array[found.place]), float(actual[found.place])
         return found
@@ -2927,7 +2929,7 @@ class Rule:
                 ("four axes", (2, 1, 3, 2), 3, self.hyperparameters, {}),
                 ("thirty steps", (2, 2), 30, self.hyperparameters, {}),
                 ("many weights", (40, 50), 2, self.hyperparameters, {}),
-                ("a thousand steps", (2,), 1100, self.hyperparameters, {}),
+                ("three hundred steps", (2,), 300, self.hyperparameters, {}),
                 ("hyperparameters of 0", (2, 3), 3, zeros, {}),
                 ("a learning rate that falls", (2, 3), 4, falling, {}),
                 ("gradients with zeros", (4, 5), 4, self.hyperparameters, {"share": 0.3}),
@@ -2954,6 +2956,8 @@ class Rule:
         """Follow the rule through every case."""
         trial = Trial(name, self)
         for case in cases:
+            if len(case.inputs["dws"]) > 100 and trial.failures:
+                continue        # it is wrong in fewer steps
             try:
                 w, dws, config = case.arguments()
                 lr_decay = config.pop("lr_decay", 1)
@@ -3029,8 +3033,8 @@ class Model:
             if self.scores:
                 given = {k: v for k, v in inputs.items() if k not in ("y", "reg")}
                 truth["scores"] = Exact(self.scores(**given))
-            for guise, options in MODEL_GUISES if not label else [("", {})]:
-                cases.append(Case(label or guise, inputs, None, truth, constructor=arguments, **options))
+            for guise, options in MODEL_GUISES if label == "N = 1" else [("", {})]:
+                cases.append(Case(", ".join(filter(None, (label, guise))), inputs, None, truth, constructor=arguments, **options))
         return cases
 
     def parameters(self, inputs):
@@ -3143,7 +3147,7 @@ def draw_conv_net(rng):
             ("", (2, 2, 5, 7, 3, 2, 4, 3), 0.0), ("with a penalty", (3, 1, 6, 5, 2, 3, 3, 2), 0.3),
             ("N = 1", (1, 3, 4, 4, 2, 1, 3, 4), 0.1), ("N = 1, one channel", (1, 1, 4, 5, 2, 2, 3, 2), 0),
             ("labels are int32", (2, 1, 4, 3, 1, 2, 2, 3), 0.2),
-            ("a large batch, labels are uint8", (70, 1, 4, 4, 2, 1, 2, 3), 0.1)):
+            ("a large batch, labels are uint8", (40, 1, 4, 4, 1, 1, 1, 3), 0.1)):
         features = F * ((H - size + 1) // 2) * ((W - size + 1) // 2)
         kind = np.dtype(label.split()[-1] if "labels" in label else int)
         inputs = {"X": rng.standard_normal((20 * N, C, H, W)),

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import autograder
+import compare_graders
 import mistaken_layers
+from stealthy_layers import STEALTHY
 from unusual_layers import UNUSUAL
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -21,9 +23,7 @@ MISTAKE_IDS = [f"{m.function}-{m.name}" for m in autograder.MISTAKES]
 @functools.cache
 def verdict_on(mistake, seed=0):
     """The verdict on a function that makes this mistake and is right otherwise."""
-    functions = mistaken_layers.subject_with(
-        mistaken_layers.subject_of(mistake.function).name, mistake)
-    return autograder.grade_one(mistake.function, functions, seed)
+    return compare_graders.verdict_on(mistake, seed)
 
 
 # ---------------------------------------------------------------- the references
@@ -107,6 +107,12 @@ def test_right_but_unusual(functions, wanted, label):
         assert verdict.status == wanted, verdict
 
 
+@pytest.mark.parametrize("functions, name, wanted, label", STEALTHY, ids=[e[3] for e in STEALTHY])
+def test_wrong_in_one_corner(functions, name, wanted, label):
+    verdict = autograder.grade_one(name, functions, seed=0)
+    assert verdict.status == wanted, verdict
+
+
 def test_there_are_enough_unusual_ones():
     assert len(UNUSUAL) >= 20
 
@@ -137,92 +143,22 @@ def test_verdicts_do_not_depend_on_the_seed(seed):
 
 # ---------------------------------------------------------------- the course's kind of test
 
-def course_examples():
-    """{layer: (inputs of the forward test, inputs of the backward test)}, as published courses do."""
-    rng = np.random.default_rng(0)
-    pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
-
-    def grid(*shape):
-        return np.linspace(-0.3, 0.4, int(np.prod(shape))).reshape(shape)
-
-    return {
-        "fc": ((grid(2, 4, 5, 6), grid(120, 3), grid(3)),
-               (rng.normal(size=(10, 2, 3)), rng.normal(size=(6, 5)), rng.normal(size=5))),
-        "relu": ((grid(3, 4),), (rng.normal(size=(10, 10)),)),
-        "conv": ((grid(1, 1, 4, 4), grid(1, 1, 2, 2)),
-                 (rng.normal(size=(1, 1, 5, 5)), rng.normal(size=(1, 1, 3, 3)))),
-        "max_pool": ((grid(2, 3, 4, 4), pool_param), (rng.normal(size=(3, 2, 8, 8)), pool_param)),
-        "softmax_loss": ((0.001 * rng.normal(size=(50, 10)), rng.integers(0, 10, 50)),) * 2,
-    }
-
-
-def course_accepts(layer, functions):
-    """One fixed example each: forward against known numbers, backward against the numerical
-    gradient of the forward pass of the same file."""
-    forward_inputs, backward_inputs = course_examples()[layer.name]
-
-    def close(actual, expected):
-        actual, expected = np.asarray(actual), np.asarray(expected)
-        if actual.shape != expected.shape:
-            return False
-        scale = np.maximum(1e-8, np.abs(actual) + np.abs(expected))
-        return bool((np.abs(actual - expected) / scale).max() < 1e-4)
-
-    def objective(name, shift, dout):
-        inputs = dict(zip(layer.inputs, backward_inputs))
-        inputs[name] = inputs[name] + shift
-        if layer.is_loss:
-            return functions[layer.name](*inputs.values())[0]
-        return np.sum(functions[layer.functions[0]](*inputs.values())[0] * dout)
-
-    try:
-        out = functions[layer.functions[0]](*forward_inputs)[0]
-        if not close(out, layer.reference(*forward_inputs)):
-            return False
-        result = functions[layer.functions[0]](*backward_inputs)
-        if layer.is_loss:
-            dout, gradients = None, result[1]
-        else:
-            dout = np.random.default_rng(1).normal(size=result[0].shape)
-            gradients = functions[layer.functions[1]](dout, result[1])
-    except (ValueError, IndexError, TypeError):
-        return False
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
-    for name, gradient in zip(layer.varied, gradients):
-        shape = dict(zip(layer.inputs, backward_inputs))[name].shape
-        own = autograder.numerical_gradient(
-            lambda shift, name=name: objective(name, shift, dout), shape, 1e-5)
-        if not close(gradient, own):
-            return False
-    return True
-
-
-def count_caught():
-    """(caught by theirs, of so many in layers.py, caught by ours, of so many in all)."""
-    theirs = in_layers = ours = 0
-    for mistake in autograder.MISTAKES:
-        subject = mistaken_layers.subject_of(mistake.function)
-        ours += verdict_on(mistake).status == "fail"
-        if subject.name in course_examples():
-            in_layers += 1
-            functions = mistaken_layers.subject_with(subject.name, mistake)
-            theirs += not course_accepts(subject, functions)
-    return theirs, in_layers, ours, len(autograder.MISTAKES)
-
-
-def sentence_of_counts(theirs, in_layers, ours, total):
-    return (f"theirs caught {theirs} of {total} mistakes ({theirs} of {in_layers} in layers.py, none "
-            f"in what they do not test); ours caught {ours} of {total}")
-
-
 def test_the_kind_of_test_that_courses_publish_catches_fewer(capsys):
-    theirs, in_layers, ours, total = count_caught()
+    counts = compare_graders.count_caught(verdict_on)
     with capsys.disabled():
-        print("\n" + sentence_of_counts(theirs, in_layers, ours, total))
-    assert 0 < theirs < in_layers and ours == total
-    for name in course_examples():
-        functions = mistaken_layers.subject_with(name, None)
-        assert course_accepts(autograder.LAYERS[name], functions)
+        print("\n" + compare_graders.sentence_of(counts))
+    assert 0 < counts["theirs"] < counts["in_layers"] and counts["ours"] == counts["mistakes"]
+    for name in compare_graders.EXAMPLES:
+        assert compare_graders.course_accepts(name, None)
+
+
+def test_the_comparison_is_written_as_json(tmp_path, monkeypatch):
+    monkeypatch.setattr(autograder, "MISTAKES", autograder.MISTAKES[:8])
+    compare_graders.main(["--json", str(tmp_path / "counts.json")])
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    assert counts["ours"] == counts["mistakes"] == 8
+    assert counts["functions"] == {"fc_forward": {"theirs": 3, "ours": 3, "mistakes": 3},
+                                   "fc_backward": {"theirs": 5, "ours": 5, "mistakes": 5}}
 
 
 # ---------------------------------------------------------------- files never seen before
@@ -443,6 +379,3 @@ def test_the_project_gets_full_marks():
     done = run()
     assert done.returncode == 0 and "FAIL" not in done.stdout and "warn" not in done.stdout
 
-
-if __name__ == "__main__":
-    print(sentence_of_counts(*count_caught()))

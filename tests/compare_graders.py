@@ -1,0 +1,136 @@
+"""How many of the known mistakes are caught: by the kind of test that courses publish, and by ours.
+
+    python tests/compare_graders.py                 print the numbers
+    python tests/compare_graders.py --json FILE     and write them to a file
+
+The published kind of test has one fixed example for each layer: the forward pass
+against known numbers, the backward pass against the numerical gradient of the forward
+pass of the same file. It covers layers.py; for the recurrent layers, the update rules
+and the models courses publish no test.
+"""
+import argparse
+import functools
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import autograder
+import mistaken_layers
+
+
+def examples():
+    """{layer: (inputs of the forward test, inputs of the backward test)}, as published courses do."""
+    rng = np.random.default_rng(0)
+    pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+
+    def grid(*shape):
+        return np.linspace(-0.3, 0.4, int(np.prod(shape))).reshape(shape)
+
+    return {
+        "fc": ((grid(2, 4, 5, 6), grid(120, 3), grid(3)),
+               (rng.normal(size=(10, 2, 3)), rng.normal(size=(6, 5)), rng.normal(size=5))),
+        "relu": ((grid(3, 4),), (rng.normal(size=(10, 10)),)),
+        "conv": ((grid(1, 1, 4, 4), grid(1, 1, 2, 2)),
+                 (rng.normal(size=(1, 1, 5, 5)), rng.normal(size=(1, 1, 3, 3)))),
+        "max_pool": ((grid(2, 3, 4, 4), pool_param), (rng.normal(size=(3, 2, 8, 8)), pool_param)),
+        "softmax_loss": ((0.001 * rng.normal(size=(50, 10)), rng.integers(0, 10, 50)),) * 2,
+    }
+
+
+EXAMPLES = examples()
+
+
+def close(actual, expected):
+    """The relative error that published tests ask for."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    if actual.shape != expected.shape:
+        return False
+    scale = np.maximum(1e-8, np.abs(actual) + np.abs(expected))
+    return bool((np.abs(actual - expected) / scale).max() < 1e-4)
+
+
+@functools.cache
+def own_gradients(name, mistake):
+    """(dout, {argument: numerical gradient}) of the forward pass of a file, whatever that computes."""
+    layer, inputs = autograder.LAYERS[name], dict(zip(autograder.LAYERS[name].inputs, EXAMPLES[name][1]))
+    forward = mistaken_layers.subject_with(name, mistake)[layer.functions[0]]
+    out = forward(*inputs.values())[0]
+    dout = 1.0 if layer.is_loss else np.random.default_rng(1).normal(size=out.shape)
+
+    def objective(argument, shift):
+        return np.sum(dout * forward(*{**inputs, argument: inputs[argument] + shift}.values())[0])
+
+    return dout, {argument: autograder.numerical_gradient(
+        lambda shift: objective(argument, shift), inputs[argument].shape, 1e-5)
+        for argument in layer.varied}
+
+
+def course_accepts(name, mistake):
+    """Whether the published kind of test passes a layer with a mistake, or a right one (None)."""
+    layer, functions = autograder.LAYERS[name], mistaken_layers.subject_with(name, mistake)
+    forward_inputs, inputs = EXAMPLES[name]
+    in_forward = mistake and mistake.function == layer.functions[0] and mistake.output != "dx"
+    try:
+        out = functions[layer.functions[0]](*forward_inputs)[0]
+        if not close(out, layer.reference(*forward_inputs)):
+            return False
+        dout, own = own_gradients(name, mistake if in_forward else None)
+        result = functions[layer.functions[0]](*inputs)
+        gradients = result[1] if layer.is_loss else functions[layer.functions[1]](dout, result[1])
+    except (ValueError, IndexError, TypeError):
+        return False
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    return all(close(gradient, own[argument]) for argument, gradient in zip(layer.varied, gradients))
+
+
+def verdict_on(mistake, seed=0):
+    """Our verdict on a function that makes this mistake and is right otherwise."""
+    functions = mistaken_layers.subject_with(
+        mistaken_layers.subject_of(mistake.function).name, mistake)
+    return autograder.grade_one(mistake.function, functions, seed)
+
+
+def count_caught(verdict_on=verdict_on):
+    """How many mistakes there are and how many are caught, named, in all and for each function."""
+    functions = {}
+    counts = {"mistakes": 0, "in_layers": 0, "theirs": 0, "ours": 0, "named": 0}
+    for mistake in autograder.MISTAKES:
+        name = mistaken_layers.subject_of(mistake.function).name
+        verdict = verdict_on(mistake)
+        ours = verdict.status == "fail"
+        theirs = name in EXAMPLES and not course_accepts(name, mistake)
+        counts["in_layers"] += name in EXAMPLES
+        counts["named"] += mistake.name in verdict.mistakes
+        row = functions.setdefault(mistake.function, {"theirs": 0, "ours": 0, "mistakes": 0})
+        for totals in (counts, row):
+            totals["mistakes"] += 1
+            totals["theirs"] += theirs
+            totals["ours"] += ours
+    return {**counts, "functions": functions}
+
+
+def sentence_of(counts):
+    """The numbers in words."""
+    return ("theirs caught {theirs} of {mistakes} mistakes ({theirs} of {in_layers} in layers.py, none "
+            "in what they do not test); ours caught {ours} of {mistakes}, and named {named}"
+            ).format(**counts)
+
+
+def main(arguments=None):
+    """Count, print, write."""
+    parser = argparse.ArgumentParser(description="Compare the autograder with the tests that courses "
+                                     "publish, on the table of known mistakes.")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers to this file too")
+    options = parser.parse_args(arguments)
+    counts = count_caught()
+    print(sentence_of(counts))
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
