@@ -10,13 +10,15 @@ The verdict on each function:
 
 pass     The function does what the contract says, on every case tried.
 warn     Right, but careless: it returns float64 for float32 (or the other way
-         round); its backward works only once per cache; its pooling refuses
-         windows that do not tile the image; its loss is infinite or not a number
-         where a probability is too small for a float (scores that differ by more
-         than about 700, which the textbook formula -log p does).
+         round), or float64 with the digits of float32; it does not pass on NaN;
+         its backward works only once per cache; its pooling refuses windows that
+         do not tile the image; its loss is infinite or not a number where a
+         probability is too small for a float (scores that differ by more than
+         about 700, which the textbook formula -log p does).
 fail     Wrong for some valid input; or it changes an array it was given, depends
          on calls made before, raises on valid input, never ends, or returns
-         something other than NumPy arrays of the shapes asked for.
+         something other than NumPy arrays of the shapes asked for. A model also
+         fails if in each of its weight arrays all numbers start equal.
 missing  There is no such function, or no such file.
 
 How it is decided:
@@ -27,9 +29,14 @@ How it is decided:
   random normal upstream gradients: every coordinate on small cases, random
   directions on large ones. It gets the cache of the forward pass of its own file.
 * Cases are random but for the seed; no two axes need be equal, and the edges are
-  there: axes of length 1 and of hundreds, large and small numbers, float32,
-  read-only, transposed and strided arrays. Inputs keep away from kinks. At exact
-  ties and at 0 every subgradient is right: to the first maximum, to the last, shared.
+  there: any two axes take every pair of sizes up to 5, each is once in the hundreds;
+  numbers up to 1e300 and down to 1e-300, float32, labels of 8 bits, read-only,
+  transposed and strided arrays. Inputs keep away from kinks. At exact ties and at 0
+  every subgradient is right: to the first maximum, to the last, shared.
+* Between the calls that are judged there are others: with other numbers, with one
+  argument changed, with other numbers in the same arrays. Nothing may be remembered
+  wrongly, no result of an earlier call overwritten. Gradients must be linear in dout.
+* Not asked: infinities in the input, empty arrays, float16, ids and labels out of range.
 * A backward pass that fits a wrong forward pass is wrong too, and is told so.
 * Update rules may change their config, but not the weights or the gradient.
 
@@ -41,7 +48,9 @@ Exit code: 0 if nothing failed, 1 if something did, 2 for a wrong command. A fun
 that is missing from a file that exists counts as failed; a file that does not exist
 only if it was asked for, by a name or by an option.
 
-The file under test runs in a process of its own. NumPy is all that is needed, and
+The file under test runs in a process of its own, for 10 seconds of computing per
+function. That keeps accidents away from the verdicts, not malice: code that looks for
+the grader, or is wrong at one size in a million, can pass. NumPy is all that is needed, and
 nothing of the project is imported: copied next to a student's files it works there.
 """
 import argparse
@@ -2078,6 +2087,9 @@ def scaled_cases(layer, rng, inputs, *groups):
             for group in groups for word, factor in (("large", 2.0 ** 100), ("small", 2.0 ** -100))]
 
 
+DIFFERENT = "numbers of very different sizes"
+
+
 def of_all_sizes(rng, shape):
     """Numbers of both signs from 1e-300 to 1e300, in random order."""
     size = int(np.prod(shape))
@@ -2127,8 +2139,7 @@ def relu_cases(layer, rng):
     long = {"N is large": (1030, 2), "D is large": (2, 1030)}
     cases = cases_from_shapes(layer, rng, draw, small, long, guises=(0, 2))
     cases += swept(layer, rng, draw, 2)
-    cases.append(new_case(layer, rng, (of_all_sizes(rng, (4, 5)),),
-                          "numbers of very different sizes", truth={
+    cases.append(new_case(layer, rng, (of_all_sizes(rng, (4, 5)),), DIFFERENT, truth={
         "out": Digits, "dx": lambda i, dout: Digits(relu_gradients(i["x"], dout)["dx"])}))
     cases.append(new_case(layer, rng, (-np.abs(rng.standard_normal((2, 3))) - 0.1,),
                           "all numbers negative", truth={"dx": lambda i, dout: Exact(0 * dout)}))
@@ -2238,7 +2249,7 @@ def max_pool_cases(layer, rng):
                           truth=winners))
     cases.append(new_case(layer, rng, (1e-200 * x, pool), "numbers of the order of 1e-200",
                           truth={**winners, "out": Digits}))
-    cases.append(new_case(layer, rng, (of_all_sizes(rng, x.shape), pool), "numbers of very different sizes",
+    cases.append(new_case(layer, rng, (of_all_sizes(rng, x.shape), pool), DIFFERENT,
                           truth={**winners, "out": Digits}))
     cases.append(new_case(layer, rng, (1e6 + 1e-8 * x, pool), "numbers that differ little",
                           truth={**winners, "out": Digits}))
@@ -2386,7 +2397,7 @@ def word_embedding_cases(layer, rng):
         words = rng.integers(0, 100, (60, 5)).astype(kind)
         add(f"words are {kind.__name__}", words, 100, 50, long=True)
     cases.append(new_case(layer, rng, (np.array([[3, 1, 0, 2]]), of_all_sizes(rng, (4, 5))),
-                          "numbers of very different sizes", truth={
+                          DIFFERENT, truth={
         "out": Digits, "dW": lambda i, dout: Exact(word_embedding_gradients(**i, dout=dout)["dW"])}))
 
     add("the same word everywhere", np.full((2, 3), 1), 3, 2)
@@ -2549,7 +2560,7 @@ def describe_error(error):
         own = [f for f in frames if "site-packages" not in f.filename] or frames
         where = f" ({pathlib.Path(own[-1].filename).name}, line {own[-1].lineno})"
     message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message[:200]}{where}"
+    return f"{type(error).__name__}{': ' if message else ''}{message[:200]}{where}"
 
 
 def checked_array(owner, name, value, shape):
@@ -3044,7 +3055,9 @@ class Model:
             if self.scores:
                 given = {k: v for k, v in inputs.items() if k not in ("y", "reg")}
                 truth["scores"] = Exact(self.scores(**given))
-            for guise, options in MODEL_GUISES if label == "N = 1" else [("", {})]:
+            guises = MODEL_GUISES if label == "N = 1" else MODEL_GUISES[:2] if not label else \
+                MODEL_GUISES[:1]
+            for guise, options in guises:
                 cases.append(Case(", ".join(filter(None, (label, guise))), inputs, None, truth, constructor=arguments, **options))
         return cases
 
@@ -3247,6 +3260,8 @@ def equals(actual, predicted, case):
     actual, predicted = np.asarray(actual), np.asarray(predicted, dtype=float)
     if actual.shape != predicted.shape:
         return False
+    with np.errstate(over="ignore"):        # what float32 cannot hold is infinite in both
+        predicted = predicted.astype(actual.dtype).astype(float)
     scale = max(np.abs(predicted[np.isfinite(predicted)]).max(initial=0), case.floor)
     return np.allclose(actual, predicted, rtol=0, atol=TOLERANCE[case.dtype] * scale,
                        equal_nan=True)
@@ -3391,10 +3406,11 @@ def grade_one(name, functions, seed):
     if functions.get(name) is None:
         return Verdict(name, "missing", "there is no such function")
     if not callable(functions[name]):
-        return Verdict(name, "fail", f"{name} is a {type(functions[name]).__name__}, not a function")
+        return Verdict(name, "fail", f"{name} is no function but of type {type(functions[name]).__name__}")
     subject = next(s for s in SUBJECTS.values() if name in s.functions)
-    trial = subject.trial(name, functions, cases_of(subject.name, seed))
-    return verdict_of(trial, subject, functions)
+    with np.errstate(all="ignore"):         # wrong functions may well return infinities
+        trial = subject.trial(name, functions, cases_of(subject.name, seed))
+        return verdict_of(trial, subject, functions)
 
 
 # ---------------------------------------------------------------- grading in processes
@@ -3501,7 +3517,7 @@ def grade_file(path, names, seed=0, progress=None):
                     settle(Verdict(name, "fail",
                                    f"{pathlib.Path(path).name} cannot be imported: {problem}"))
         else:
-            settle(Verdict(at, "fail", problem))
+            settle(Verdict(at, "fail", f"{problem} in this function" if "itself" in problem else problem))
     return verdicts
 
 
@@ -3563,7 +3579,7 @@ def how_it_ended(code):
     """What the exit code of a worker that said nothing more means."""
     if os.name == "posix" and code == -signal.SIGPROF:
         return f"not finished after {SECONDS_PER_FUNCTION} seconds of computing: an endless loop?"
-    return f"Python itself ended (exit code {code}) in this function"
+    return f"Python itself ended (exit code {code})"
 
 
 def end_with_children(worker):
