@@ -1767,7 +1767,8 @@ class Digits(Exact):
         with np.errstate(over="ignore"):
             found = worst_difference(actual / size, expected, expected, tolerance, 0)
         if found:
-            found.expected, found.actual = float(self.array[found.place]), float(actual[found.place])
+            found.expected = float(self.array[found.place])
+            found.actual = float(actual[found.place])
         return found
 
 
@@ -2082,8 +2083,8 @@ def cases_from_shapes(layer, rng, draw, small, long, guises=(0,)):
 
 def scaled_cases(layer, rng, inputs, *groups):
     """Large and small numbers for a layer that is linear in each of these groups of arguments."""
-    return [new_case(layer, rng, inputs, f"{' and '.join(group)} {'is' if len(group) == 1 else 'are'} "
-                     f"{word}", scales=dict.fromkeys(group, factor))
+    return [new_case(layer, rng, inputs, f"{word} numbers in {' and '.join(group)}",
+                     scales=dict.fromkeys(group, factor))
             for group in groups for word, factor in (("large", 2.0 ** 100), ("small", 2.0 ** -100))]
 
 
@@ -2117,7 +2118,8 @@ def fc_cases(layer, rng):
     small = {"": ((4, 5), 3), "x with 4 axes": ((2, 3, 4, 2), 5), "N = 1": ((1, 3), 2),
              "D = 1": ((3, 1), 2), "M = 1": ((2, 3), 1), "N = D = M = 1": ((1, 1), 1),
              "x with 3 axes": ((3, 2, 2), 4), "square: N = D = M": ((3, 3), 3),
-             "x with 5 axes": ((2, 1, 2, 1, 3), 2), "tiny": ((2, 1), 1), "N = M": ((2, 4), 2), "N = D": ((2, 2), 3)}
+             "x with 5 axes": ((2, 1, 2, 1, 3), 2), "tiny": ((2, 1), 1), "N = M": ((2, 4), 2),
+             "N = D": ((2, 2), 3)}
     long = {"N is large": ((1030, 2), 3), "D is large": ((2, 1030), 3), "M is large": ((3, 2), 1030)}
     cases = cases_from_shapes(layer, rng, draw, small, long, guises=(0, 1))
     cases += swept(layer, rng, lambda rng, N, D, M: draw(rng, (N, D), M), 3)
@@ -2218,7 +2220,8 @@ def max_pool_cases(layer, rng):
                "rows and columns are left over": (2, 3, 5, 7, 2, 2, 2),
                "overlapping windows": (1, 1, 2, 3, 2, 2, 1),
                "overlapping windows, one above the other": (1, 1, 3, 2, 2, 2, 1),
-               "overlapping windows of 3x3": (1, 2, 5, 4, 3, 3, 1), "overlapping windows of 3x2": (2, 3, 5, 4, 3, 2, 1),
+               "overlapping windows of 3x3": (1, 2, 5, 4, 3, 3, 1),
+               "overlapping windows of 3x2": (2, 3, 5, 4, 3, 2, 1),
                "overlapping windows with stride 2": (2, 2, 5, 7, 3, 3, 2),
                "windows with gaps": (2, 2, 5, 8, 2, 1, 3), "1x1 windows with gaps": (1, 2, 4, 5, 1, 1, 2),
                "1x1 windows with gaps, few": (1, 1, 1, 3, 1, 1, 2),
@@ -2234,7 +2237,8 @@ def max_pool_cases(layer, rng):
     cases += swept(layer, rng, lambda rng, N, C, rows, columns, size:
                    draw(rng, N, C, rows * size, columns * size, size, size, size), 5)
     refusable = swept(layer, rng, lambda rng, N, C, height, width, stride, right, down:
-                      draw(rng, N, C, height + down - 1, width + right - 1, height, width, stride), 7)
+                      draw(rng, N, C, height + down - 1, width + right - 1, height, width,
+                           stride), 7)
     for sizes in ((2, 2, 1), (3, 2, 2), (2, 3, 2), (1, 2, 2), (2, 2, 3), (4, 6, 2)):
         refusable.append(new_case(layer, rng, draw(rng, 2, 3, 4, 6, *sizes), "images of this shape "
                                   f"with windows of {sizes[0]}x{sizes[1]} and stride {sizes[2]}"))
@@ -2365,8 +2369,8 @@ def rnn_cases(layer, rng):
              "all equal": (2, 2, 2, 2), "D > H": (2, 1, 4, 2), "N > T": (2, 4, 1, 2),
              "large weights": (3, 2, 2, 3, 3.0),
              "very large weights": (2, 2, 2, 2, 6.0), "T = 6": (6, 2, 2, 3)}
-    long = {"T is large": (300, 2, 1, 2), "N is large": (2, 1030, 3, 2), "D is large": (2, 3, 100, 2),
-            "H is large": (3, 2, 2, 70)}
+    long = {"T is large": (300, 2, 1, 2), "N is large": (2, 1030, 3, 2),
+            "D is large": (2, 3, 100, 2), "H is large": (3, 2, 2, 70)}
     cases = cases_from_shapes(layer, rng, rnn_draw, small, long) + swept(layer, rng, rnn_draw, 4)
     x, h0, Wx, Wh, b = rnn_draw(rng, 3, 2, 3, 2)
     far = np.where(rng.random(b.shape) < 0.5, -1e3, 1e3)
@@ -2398,7 +2402,8 @@ def word_embedding_cases(layer, rng):
         add(f"words are {kind.__name__}", words, 100, 50, long=True)
     cases.append(new_case(layer, rng, (np.array([[3, 1, 0, 2]]), of_all_sizes(rng, (4, 5))),
                           DIFFERENT, truth={
-        "out": Digits, "dW": lambda i, dout: Exact(word_embedding_gradients(**i, dout=dout)["dW"])}))
+        "out": Digits,
+        "dW": lambda i, dout: Exact(word_embedding_gradients(**i, dout=dout)["dW"])}))
 
     add("the same word everywhere", np.full((2, 3), 1), 3, 2)
     add("the same word twice", np.array([[1, 1]]), 2, 1)
@@ -2428,8 +2433,8 @@ def temporal_fc_cases(layer, rng):
 def temporal_softmax_cases(layer, rng):
     """Sizes (N, T, V); masks with empty rows, empty masks, masks that are boolean or numbers."""
     def draw(rng, N, T, V, scale=1.0):
-        return (scale * rng.standard_normal((N, T, V)), with_the_last(rng.integers(0, V, (N, T)), V),
-                rng.random((N, T)) < 0.7)
+        return (scale * rng.standard_normal((N, T, V)),
+                with_the_last(rng.integers(0, V, (N, T)), V), rng.random((N, T)) < 0.7)
 
     def everything(rng, *sizes):
         x, y, mask = draw(rng, *sizes)
@@ -2727,7 +2732,7 @@ def perturbed(case):
 
 
 def other_values(value):
-    """An argument with other numbers in it: another order for labels, words and masks, 1x1 windows."""
+    """An argument with other numbers in it; labels, words and masks in another order; 1x1 windows."""
     if isinstance(value, dict):
         return dict.fromkeys(value, 1)
     if value.dtype.kind == "f" and not np.isin(value, (0, 1)).all():
@@ -2748,11 +2753,12 @@ def other_values_one_by_one(trial, layer, case, name, function):
     for index, argument in enumerate(layer.inputs):
         given = case.arguments()
         given[index] = other_values(given[index])
-        truth = Exact(layer.reference(*(np.array(v) if isinstance(v, np.ndarray) else v for v in given)))
+        truth = Exact(layer.reference(*map(copy.deepcopy, given)))
         result = np.asarray(call(name, function, *given)[0], dtype=float)
         if layer.is_loss and result.shape == (1,):
             result = result[0]
-        if result.shape != truth.shape or truth.difference(result, TOLERANCE[case.dtype], case.floor):
+        if result.shape != truth.shape or \
+                truth.difference(result, TOLERANCE[case.dtype], case.floor):
             trial.fail(f"{name} gives a wrong result when only {argument} has changed since the "
                        "call before", case)
 
@@ -2899,7 +2905,8 @@ def must_be_linear(trial, case, backward, cache, gradients):
     other = other.astype(dout.dtype)
     result(dout)
     if changed(np.array(case.upstream()), dout):
-        trial.fail(f"{trial.name} changes {trial.subject.upstream}, which belongs to the caller", case)
+        trial.fail(f"{trial.name} changes {trial.subject.upstream}, which belongs to the caller",
+                   case)
         return
     dout[...] = other
     second, both = result(dout), result(case.upstream() + other)
@@ -2959,7 +2966,8 @@ class Rule:
                 ("very large gradients", (2, 2), 3, self.hyperparameters, {"scale": 1e30}),
                 ("small gradients", (2, 2), 3, self.hyperparameters, {"scale": 1e-3}),
                 ("gradients as small as the default epsilon", (2, 2), 3, defaults, {"scale": 1e-8}),
-                ("with gaps and negative strides", (3, 2), 3, self.hyperparameters, {"layout": strided}),
+                ("with gaps and negative strides", (3, 2), 3, self.hyperparameters,
+                 {"layout": strided}),
                 ("float32", (3, 2), 5, self.hyperparameters, {"dtype": np.dtype(np.float32)}),
                 ("in Fortran order", (3, 2), 3, self.hyperparameters, {"layout": transposed}),
                 ("read-only arrays", (3, 2), 3, self.hyperparameters, {"layout": read_only})):
@@ -3058,7 +3066,8 @@ class Model:
             guises = MODEL_GUISES if label == "N = 1" else MODEL_GUISES[:2] if not label else \
                 MODEL_GUISES[:1]
             for guise, options in guises:
-                cases.append(Case(", ".join(filter(None, (label, guise))), inputs, None, truth, constructor=arguments, **options))
+                cases.append(Case(", ".join(filter(None, (label, guise))), inputs, None, truth,
+                                  constructor=arguments, **options))
         return cases
 
     def parameters(self, inputs):
@@ -3095,10 +3104,11 @@ class Model:
             if np.shape(params[name]) != case.inputs[name].shape:
                 raise Misbehaviour(f"{self.name}.params[{name!r}] has shape "
                                    f"{np.shape(params[name])}, not {case.inputs[name].shape}")
-            if "dtype" in arguments and np.asarray(params[name]).dtype != case.dtype:
-                trial.warn(f"{self.name}.params[{name!r}] is {np.asarray(params[name]).dtype} though "
-                           f"dtype={case.dtype} was asked for")
-        weights = [params[name] for name in wanted if name.startswith("W") and np.size(params[name]) > 1]
+            dtype = np.asarray(params[name]).dtype
+            if "dtype" in arguments and dtype != case.dtype:
+                trial.warn(f"{self.name}.params[{name!r}] is {dtype} though dtype={case.dtype} was "
+                           "asked for")
+        weights = [params[name] for name in wanted if name.startswith("W")]
         if all(np.ptp(W) == 0 for W in weights):
             raise Misbehaviour(f"{self.name}.params: in each W all numbers are equal at the start, "
                                "and would stay equal: random ones are needed")
@@ -3153,14 +3163,17 @@ def anew(params):
 def draw_two_layer(rng):
     """Cases of TwoLayerNet."""
     for label, (N, D, H, C), reg in (("", (3, 5, 4, 2), 0.0), ("with a penalty", (2, 3, 4, 5), 0.3),
-                                     ("N = 1", (1, 2, 3, 4), 0.1), ("a large batch", (70, 2, 3, 2), 0.1),
-                                     ("labels are int32", (4, 1, 2, 3), 0), ("square", (3, 3, 3, 3), 0),
+                                     ("N = 1", (1, 2, 3, 4), 0.1),
+                                     ("a large batch", (70, 2, 3, 2), 0.1),
+                                     ("labels are int32", (4, 1, 2, 3), 0),
+                                     ("N = D = H = C", (3, 3, 3, 3), 0),
                                      ("labels are uint8", (300, 2, 2, 3), 0)):
         W1, b1 = rng.standard_normal((D, H)), rng.standard_normal(H)
         X = rng.standard_normal((20 * N, D))
         X = X[np.abs(fc_reference(X, W1, b1)).min(axis=1) > 0.05][:N]
         kind = np.dtype(label.split()[-1] if label.startswith("labels") else int)
-        inputs = {"X": X, "y": rng.integers(0, C, len(X)).astype(kind), "reg": reg, "W1": W1, "b1": b1,
+        inputs = {"X": X, "y": rng.integers(0, C, len(X)).astype(kind), "reg": reg,
+                  "W1": W1, "b1": b1,
                   "W2": rng.standard_normal((H, C)), "b2": rng.standard_normal(C)}
         yield {"input_dim": D, "hidden_dim": H, "num_classes": C}, label, inputs
 
@@ -3169,7 +3182,8 @@ def draw_conv_net(rng):
     """Cases of ConvNet."""
     for label, (N, C, H, W, F, size, hidden, classes), reg in (
             ("", (2, 2, 5, 7, 3, 2, 4, 3), 0.0), ("with a penalty", (3, 1, 6, 5, 2, 3, 3, 2), 0.3),
-            ("N = 1", (1, 3, 4, 4, 2, 1, 3, 4), 0.1), ("N = 1, one channel", (1, 1, 4, 5, 2, 2, 3, 2), 0),
+            ("N = 1", (1, 3, 4, 4, 2, 1, 3, 4), 0.1),
+            ("N = 1, one channel", (1, 1, 4, 5, 2, 2, 3, 2), 0),
             ("labels are int32", (2, 1, 4, 3, 1, 2, 2, 3), 0.2),
             ("a large batch, labels are uint8", (40, 1, 4, 4, 1, 1, 1, 3), 0.1)):
         features = F * ((H - size + 1) // 2) * ((W - size + 1) // 2)
@@ -3217,7 +3231,8 @@ def draw_captioning(rng):
         captions = rng.integers(3, V, (N, T))
         captions[:, 0] = word_to_idx["<START>"]
         captions = captions.astype(np.dtype("int32" if label.endswith("int32") else int))
-        for n, length in enumerate(rng.integers(min(2, T - 1), T, N) if label != "no padding" else ()):
+        lengths = rng.integers(min(2, T - 1), T, N) if label != "no padding" else []
+        for n, length in enumerate(lengths):
             captions[n, length] = word_to_idx["<END>"]
             captions[n, length + 1:] = null
 
@@ -3406,7 +3421,8 @@ def grade_one(name, functions, seed):
     if functions.get(name) is None:
         return Verdict(name, "missing", "there is no such function")
     if not callable(functions[name]):
-        return Verdict(name, "fail", f"{name} is no function but of type {type(functions[name]).__name__}")
+        kind = type(functions[name]).__name__
+        return Verdict(name, "fail", f"{name} is no function but of type {kind}")
     subject = next(s for s in SUBJECTS.values() if name in s.functions)
     with np.errstate(all="ignore"):         # wrong functions may well return infinities
         trial = subject.trial(name, functions, cases_of(subject.name, seed))
@@ -3517,7 +3533,7 @@ def grade_file(path, names, seed=0, progress=None):
                     settle(Verdict(name, "fail",
                                    f"{pathlib.Path(path).name} cannot be imported: {problem}"))
         else:
-            settle(Verdict(at, "fail", f"{problem} in this function" if "itself" in problem else problem))
+            settle(Verdict(at, "fail", problem))
     return verdicts
 
 

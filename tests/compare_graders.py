@@ -23,7 +23,7 @@ import mistaken_layers
 
 
 def examples():
-    """{layer: (inputs of the forward test, inputs of the backward test)}, as published courses do."""
+    """{layer: (inputs of the forward test, inputs of the backward test)}, as courses do."""
     rng = np.random.default_rng(0)
     pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
 
@@ -55,8 +55,9 @@ def close(actual, expected):
 
 @functools.cache
 def own_gradients(name, mistake):
-    """(dout, {argument: numerical gradient}) of the forward pass of a file, whatever that computes."""
-    layer, inputs = autograder.LAYERS[name], dict(zip(autograder.LAYERS[name].inputs, EXAMPLES[name][1]))
+    """(dout, {argument: numerical gradient}) of the forward pass of a file, right or wrong."""
+    layer = autograder.LAYERS[name]
+    inputs = dict(zip(layer.inputs, EXAMPLES[name][1]))
     forward = mistaken_layers.subject_with(name, mistake)[layer.functions[0]]
     out = forward(*inputs.values())[0]
     dout = 1.0 if layer.is_loss else np.random.default_rng(1).normal(size=out.shape)
@@ -64,9 +65,15 @@ def own_gradients(name, mistake):
     def objective(argument, shift):
         return np.sum(dout * forward(*{**inputs, argument: inputs[argument] + shift}.values())[0])
 
-    return dout, {argument: autograder.numerical_gradient(
-        lambda shift: objective(argument, shift), inputs[argument].shape, 1e-5)
-        for argument in layer.varied}
+    def gradient(argument, step=1e-5):
+        result = np.empty(inputs[argument].shape)
+        for place in np.ndindex(result.shape):
+            shift = np.zeros(result.shape)
+            shift[place] = step
+            result[place] = (objective(argument, shift) - objective(argument, -shift)) / (2 * step)
+        return result
+
+    return dout, {argument: gradient(argument) for argument in layer.varied}
 
 
 def course_accepts(name, mistake):
@@ -84,7 +91,8 @@ def course_accepts(name, mistake):
     except (ValueError, IndexError, TypeError):
         return False
     gradients = gradients if isinstance(gradients, tuple) else (gradients,)
-    return all(close(gradient, own[argument]) for argument, gradient in zip(layer.varied, gradients))
+    return all(close(gradient, own[argument])
+               for argument, gradient in zip(layer.varied, gradients))
 
 
 def verdict_on(mistake, seed=0):
@@ -115,15 +123,15 @@ def count_caught(verdict_on=verdict_on):
 
 def sentence_of(counts):
     """The numbers in words."""
-    return ("theirs caught {theirs} of {mistakes} mistakes ({theirs} of {in_layers} in layers.py, none "
-            "in what they do not test); ours caught {ours} of {mistakes}, and named {named}"
+    return ("theirs caught {theirs} of {mistakes} mistakes ({theirs} of {in_layers} in layers.py, "
+            "none in what they do not test); ours caught {ours} of {mistakes}, and named {named}"
             ).format(**counts)
 
 
 def main(arguments=None):
     """Count, print, write."""
-    parser = argparse.ArgumentParser(description="Compare the autograder with the tests that courses "
-                                     "publish, on the table of known mistakes.")
+    parser = argparse.ArgumentParser(description="Compare the autograder with the tests that "
+                                     "courses publish, on the table of known mistakes.")
     parser.add_argument("--json", metavar="FILE", help="write the numbers to this file too")
     options = parser.parse_args(arguments)
     counts = count_caught()

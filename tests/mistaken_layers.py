@@ -54,7 +54,8 @@ def rule_with(rule, mistake):
         config = {"first": w, "dws": [], "rate": config["learning_rate"], **config}
         config["dws"] = [*config["dws"], dw]
         given = {k: v for k, v in config.items() if k not in ("first", "dws", "rate")}
-        given["lr_decay"] = (given["learning_rate"] / config["rate"]) ** (1 / max(1, len(config["dws"]) - 1))
+        steps_before = max(1, len(config["dws"]) - 1)
+        given["lr_decay"] = (given["learning_rate"] / config["rate"]) ** (1 / steps_before)
         given["learning_rate"] = config["rate"]
         compute = mistake.compute if mistake else rule.reference
         path = compute(w=np.asarray(config["first"], float), dws=np.array(config["dws"], float),

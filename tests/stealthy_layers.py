@@ -3,7 +3,7 @@ import numpy as np
 
 import mistaken_layers
 
-STEALTHY = []       # (functions {contract name: function}, name of the one to grade, verdict, label)
+STEALTHY = []       # (functions {contract name: function}, which of them to grade, verdict, label)
 
 
 def stealthy(function, *, verdict="fail"):
@@ -49,6 +49,17 @@ def remembers_filters_by_identity(forward, backward):
 def plans_by_the_shape_alone(forward, backward):
     plans = {}
     return lambda x, pool_param: forward(x, plans.setdefault(x.shape, dict(pool_param)))
+
+
+@stealthy("max_pool_backward")
+def uses_the_windows_of_the_last_forward_pass(forward, backward):
+    last = {}
+
+    def max_pool_forward(x, pool_param):
+        last["windows"] = pool_param
+        return forward(x, pool_param)[0], x
+    return {"max_pool_forward": max_pool_forward,
+            "max_pool_backward": lambda dout, x: backward(dout, (x, last["windows"]))}
 
 
 @stealthy("softmax_loss")
@@ -170,7 +181,7 @@ def adds_up_gradients_in_place(right):
 
 @stealthy("fc_backward")
 def drops_samples_past_1024(forward, backward):
-    return lambda dout, cache: backward(np.where(np.arange(len(dout))[:, None] < 1024, dout, 0), cache)
+    return lambda dout, cache: backward(dout * (np.arange(len(dout)) < 1024)[:, None], cache)
 
 
 @stealthy("conv_forward")
@@ -184,6 +195,27 @@ def errs_for_one_pair_of_sizes(forward, backward):
 @stealthy("conv_forward")
 def errs_for_usual_filters(forward, backward):
     return lambda x, w: forward(x, w.swapaxes(2, 3) if w.shape[1:] == (3, 5, 5) else w)
+
+
+@stealthy("conv_backward")
+def errs_for_2x2_filters_of_one_kind(forward, backward):
+    def wrong(dout, cache):
+        dx, dw = backward(dout, cache)
+        return dx, dw.swapaxes(2, 3) if dw.shape[0] == 1 and dw.shape[2:] == (2, 2) else dw
+    return wrong
+
+
+@stealthy("conv_backward")
+def errs_for_1x1_filters_and_three_images(forward, backward):
+    def wrong(dout, cache):
+        dx, dw = backward(dout, cache)
+        return dx, dw / 2 if dw.shape[2:] == (1, 1) and len(dout) > 2 else dw
+    return wrong
+
+
+@stealthy("softmax_loss")
+def takes_classes_past_1000_together(loss):
+    return lambda x, y: loss(x, np.minimum(y, 1000) if y.dtype == int else y)
 
 
 @stealthy("rnn_backward")
@@ -321,6 +353,15 @@ def leaves_out_zeros(rmsprop):
 @stealthy("rmsprop")
 def has_another_epsilon(rmsprop):
     return lambda w, dw, config: rmsprop(w, dw, {"epsilon": 1e-6, **config})
+
+
+@stealthy("TwoLayerNet")
+def reads_float32_as_float16(right):
+    class Wrong(right):
+        def loss(self, X, *y):
+            return super().loss(X.astype(np.float16).astype(X.dtype) if X.dtype == np.float32 else X,
+                                *y)
+    return Wrong
 
 
 @stealthy("ConvNet")
