@@ -54,26 +54,24 @@ def close(actual, expected):
 
 
 @functools.cache
-def own_gradients(name, mistake):
-    """(dout, {argument: numerical gradient}) of the forward pass of a file, right or wrong."""
+def upstream(name):
+    """A random upstream gradient; 1 for a loss."""
     layer = autograder.LAYERS[name]
-    inputs = dict(zip(layer.inputs, EXAMPLES[name][1]))
+    out = layer.reference(*EXAMPLES[name][1])
+    return 1.0 if layer.is_loss else np.random.default_rng(1).normal(size=out.shape)
+
+
+@functools.cache
+def own_slope(name, mistake, argument, place, step=1e-5):
+    """One number of the numerical gradient of the forward pass of a file, right or wrong."""
+    layer = autograder.LAYERS[name]
     forward = mistaken_layers.subject_with(name, mistake)[layer.functions[0]]
-    out = forward(*inputs.values())[0]
-    dout = 1.0 if layer.is_loss else np.random.default_rng(1).normal(size=out.shape)
-
-    def objective(argument, shift):
-        return np.sum(dout * forward(*{**inputs, argument: inputs[argument] + shift}.values())[0])
-
-    def gradient(argument, step=1e-5):
-        result = np.empty(inputs[argument].shape)
-        for place in np.ndindex(result.shape):
-            shift = np.zeros(result.shape)
-            shift[place] = step
-            result[place] = (objective(argument, shift) - objective(argument, -shift)) / (2 * step)
-        return result
-
-    return dout, {argument: gradient(argument) for argument in layer.varied}
+    objectives = []
+    for shift in (step, -step):
+        inputs = {key: value.copy() for key, value in zip(layer.inputs, EXAMPLES[name][1])}
+        inputs[argument][place] += shift
+        objectives.append(np.sum(upstream(name) * forward(*inputs.values())[0]))
+    return (objectives[0] - objectives[1]) / (2 * step)
 
 
 def course_accepts(name, mistake):
@@ -85,14 +83,20 @@ def course_accepts(name, mistake):
         out = functions[layer.functions[0]](*forward_inputs)[0]
         if not close(out, layer.reference(*forward_inputs)):
             return False
-        dout, own = own_gradients(name, mistake if in_forward else None)
         result = functions[layer.functions[0]](*inputs)
-        gradients = result[1] if layer.is_loss else functions[layer.functions[1]](dout, result[1])
+        gradients = result[1] if layer.is_loss else functions[layer.functions[1]](
+            upstream(name), result[1])
+        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+        for argument, gradient in zip(layer.varied, gradients):
+            shape = inputs[layer.inputs.index(argument)].shape
+            if gradient.shape != shape or not all(
+                    close(gradient[place], own_slope(name, mistake if in_forward else None,
+                                                     argument, place))
+                    for place in np.ndindex(shape)):
+                return False
     except (ValueError, IndexError, TypeError):
         return False
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
-    return all(close(gradient, own[argument])
-               for argument, gradient in zip(layer.varied, gradients))
+    return True
 
 
 def verdict_on(mistake, seed=0):

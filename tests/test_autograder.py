@@ -118,12 +118,11 @@ def test_there_are_enough_unusual_ones():
 
 
 def test_same_seed_same_verdicts():
-    mistake = next(m for m in autograder.MISTAKES if m.name == "conv_flips_dw")
+    mistake = next(m for m in autograder.MISTAKES if m.name == "fc_averages_dw")
     first = verdict_on(mistake)
     autograder.cases_of.cache_clear()
-    verdict_on.cache_clear()
-    assert verdict_on(mistake) == first
-    assert verdict_on(mistake, seed=1).actual != first.actual
+    assert compare_graders.verdict_on(mistake) == first
+    assert compare_graders.verdict_on(mistake, seed=1).actual != first.actual
 
 
 @pytest.mark.slow
@@ -136,6 +135,9 @@ def test_verdicts_do_not_depend_on_the_seed(seed):
         for name in functions:
             verdict = autograder.grade_one(name, functions, seed)
             assert verdict.status == wanted, (label, verdict)
+    for functions, name, wanted, label in STEALTHY:
+        verdict = autograder.grade_one(name, functions, seed)
+        assert verdict.status == wanted, (label, verdict)
     for name in autograder.SUBJECTS:
         functions = mistaken_layers.subject_with(name, None)
         assert {autograder.grade_one(f, functions, seed).status for f in functions} == {"pass"}
