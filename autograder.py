@@ -2169,6 +2169,10 @@ def relu_cases(layer, rng):
     return cases + [new_case(layer, rng, (x,), "x holds zeros", truth={"dx": any_slope_at_0})]
 
 
+# Wide, tall and square images; wide, tall and square windows.
+ORIENTATIONS = ((5, 7), (7, 5), (6, 6)), ((2, 3), (3, 2), (2, 2))
+
+
 def conv_cases(layer, rng):
     """Sizes (N, C, H, W, F, HH, WW) in which each axis is once 1, once many, once equal to another."""
     def draw(rng, N, C, H, W, F, HH, WW):
@@ -2204,6 +2208,8 @@ def conv_cases(layer, rng):
     for size, C, F in itertools.product((1, 2, 3, 5), (1, 2, 3), (1, 2, 3)):
         sizes = 3, C, size + 1, size + 2, F, size, size
         cases.append(new_case(layer, rng, draw(rng, *sizes), "square filters", long=True))
+    for image, window, F in itertools.product(*ORIENTATIONS, (1, 2, 3)):
+        cases.append(new_case(layer, rng, draw(rng, 2, 2, *image, F, *window), long=True))
     x, w = draw(rng, 2, 2, 3, 4, 2, 2, 2)
     return cases + scaled_cases(layer, rng, (x, w), ("x",), ("w",)) + [
                     new_case(layer, rng, (np.abs(x), np.abs(w)), "positive numbers"),
@@ -2247,6 +2253,8 @@ def max_pool_cases(layer, rng):
     refusable = swept(layer, rng, lambda rng, N, C, height, width, stride, right, down:
                       draw(rng, N, C, height + down - 1, width + right - 1, height, width,
                            stride), 7)
+    for image, window, stride in itertools.product(*ORIENTATIONS, (1, 2, 3)):
+        refusable.append(new_case(layer, rng, draw(rng, 2, 2, *image, *window, stride), long=True))
     for sizes in ((2, 2, 1), (3, 2, 2), (2, 3, 2), (1, 2, 2), (2, 2, 3), (4, 6, 2)):
         refusable.append(new_case(layer, rng, draw(rng, 2, 3, 4, 6, *sizes), "images of this shape "
                                   f"with windows of {sizes[0]}x{sizes[1]} and stride {sizes[2]}"))
@@ -2866,7 +2874,7 @@ def try_backward(trial, layer, forward, backward, case):
     # A call in between: what backward needs must be in the cache, not in a global variable.
     call(f"{layer.name}_forward", forward, *perturbed(case))
     if isinstance(copies[-1], dict):
-        call(f"{layer.name}_forward", forward, *copies[:-1], other_values(copies[-1]))
+        call(f"{layer.name}_forward", forward, *map(other_values, copies))
     dout, dout_copy, out_copy = case.upstream(), case.upstream(), np.array(out)
     failures = len(trial.failures)
     gradients = unpacked(name, call(name, backward, dout, cache), names)
@@ -3062,21 +3070,26 @@ class Model:
     def cases(self, _, rng):
         """Small models with random parameters."""
         cases = []
-        for arguments, label, inputs in self.draw(rng):
-            inputs = {name: value.astype(np.float32).astype(float) if isinstance(value, np.ndarray)
-                      and value.dtype.kind == "f" else value for name, value in inputs.items()}
-            truth = {"loss": Exact(self.loss(**inputs))}
-            for name in self.parameters(inputs):
-                truth[f"d{name}"] = Exact(gradient_of(self.loss, name, **inputs))
-            if self.scores:
-                given = {k: v for k, v in inputs.items() if k not in ("y", "reg")}
-                truth["scores"] = Exact(self.scores(**given))
+        for arguments, label, drawn in self.draw(rng):
             guises = MODEL_GUISES if label == "N = 1" else MODEL_GUISES[:2] if not label else \
                 MODEL_GUISES[:1]
             for guise, options in guises:
-                cases.append(Case(", ".join(filter(None, (label, guise))), inputs, None, truth,
-                                  constructor=arguments, **options))
+                dtype = options.get("dtype", np.float64)
+                inputs = {name: value.astype(dtype).astype(float) if isinstance(value, np.ndarray)
+                          and value.dtype.kind == "f" else value for name, value in drawn.items()}
+                cases.append(Case(", ".join(filter(None, (label, guise))), inputs, None,
+                                  self.truth(inputs), constructor=arguments, **options))
         return cases
+
+    def truth(self, inputs):
+        """Loss, gradients and scores by the references."""
+        truth = {"loss": Exact(self.loss(**inputs))}
+        for name in self.parameters(inputs):
+            truth[f"d{name}"] = Exact(gradient_of(self.loss, name, **inputs))
+        if self.scores:
+            given = {k: v for k, v in inputs.items() if k not in ("y", "reg")}
+            truth["scores"] = Exact(self.scores(**given))
+        return truth
 
     def parameters(self, inputs):
         """The names of the parameters among the inputs of the loss."""

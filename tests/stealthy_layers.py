@@ -62,6 +62,17 @@ def uses_the_windows_of_the_last_forward_pass(forward, backward):
             "max_pool_backward": lambda dout, x: backward(dout, (x, last["windows"]))}
 
 
+@stealthy("max_pool_backward")
+def keeps_the_input_in_a_buffer(forward, backward):
+    buffers = {}
+
+    def max_pool_forward(x, pool_param):
+        buffer = buffers.setdefault((x.shape, x.dtype), np.empty(x.shape, x.dtype))
+        buffer[...] = x
+        return forward(x, pool_param)[0], (buffer, pool_param)
+    return {"max_pool_forward": max_pool_forward}
+
+
 @stealthy("softmax_loss")
 def remembers_by_the_scores_alone(loss):
     return remembering(loss, lambda x, y: x.tobytes())
@@ -202,6 +213,15 @@ def errs_for_2x2_filters_of_one_kind(forward, backward):
     def wrong(dout, cache):
         dx, dw = backward(dout, cache)
         return dx, dw.swapaxes(2, 3) if dw.shape[0] == 1 and dw.shape[2:] == (2, 2) else dw
+    return wrong
+
+
+@stealthy("conv_forward")
+def errs_for_wide_images_and_tall_filters(forward, backward):
+    def wrong(x, w):
+        out, cache = forward(x, w)
+        orientations = x.shape[2] < x.shape[3] and w.shape[2] > w.shape[3]
+        return out * (1.001 if orientations and len(w) == 2 else 1), cache
     return wrong
 
 
@@ -401,6 +421,14 @@ def rounds_the_loss(loss):
         value, dx = loss(x, y)
         return np.float32(value), dx
     return wrong
+
+
+@stealthy("TwoLayerNet", verdict="warn")
+def reads_float64_as_float32(right):
+    class Wrong(right):
+        def loss(self, X, *y):
+            return super().loss(np.float32(X), *y)
+    return Wrong
 
 
 @stealthy("TwoLayerNet", verdict="warn")
