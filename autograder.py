@@ -10,13 +10,15 @@ The verdict on each function:
 
 pass     The function does what the contract says, on every case tried.
 warn     Right, but careless: it returns float64 for float32 (or the other way
-         round); its backward works only once per cache; its pooling refuses
-         windows that do not tile the image; its loss is infinite or not a number
-         where a probability is too small for a float (scores that differ by more
-         than about 700, which the textbook formula -log p does).
+         round), or float64 with the digits of float32; it does not pass on NaN;
+         its backward works only once per cache; its pooling refuses windows that
+         do not tile the image; its loss is infinite or not a number where a
+         probability is too small for a float (scores that differ by more than
+         about 700, which the textbook formula -log p does).
 fail     Wrong for some valid input; or it changes an array it was given, depends
          on calls made before, raises on valid input, never ends, or returns
-         something other than NumPy arrays of the shapes asked for.
+         something other than NumPy arrays of the shapes asked for. A model also
+         fails if in each of its weight arrays all numbers start equal.
 missing  There is no such function, or no such file.
 
 How it is decided:
@@ -27,9 +29,14 @@ How it is decided:
   random normal upstream gradients: every coordinate on small cases, random
   directions on large ones. It gets the cache of the forward pass of its own file.
 * Cases are random but for the seed; no two axes need be equal, and the edges are
-  there: axes of length 1 and of hundreds, large and small numbers, float32,
-  read-only, transposed and strided arrays. Inputs keep away from kinks. At exact
-  ties and at 0 every subgradient is right: to the first maximum, to the last, shared.
+  there: any two axes take every pair of sizes up to 5, each is once in the hundreds;
+  numbers up to 1e300 and down to 1e-300, float32, labels of 8 bits, read-only,
+  transposed and strided arrays. Inputs keep away from kinks. At exact ties and at 0
+  every subgradient is right: to the first maximum, to the last, shared.
+* Between the calls that are judged there are others: with other numbers, with one
+  argument changed, with other numbers in the same arrays. Nothing may be remembered
+  wrongly, no result of an earlier call overwritten. Gradients must be linear in dout.
+* Not asked: infinities in the input, empty arrays, float16, ids and labels out of range.
 * A backward pass that fits a wrong forward pass is wrong too, and is told so.
 * Update rules may change their config, but not the weights or the gradient.
 
@@ -41,29 +48,36 @@ Exit code: 0 if nothing failed, 1 if something did, 2 for a wrong command. A fun
 that is missing from a file that exists counts as failed; a file that does not exist
 only if it was asked for, by a name or by an option.
 
-The file under test runs in a process of its own. NumPy is all that is needed, and
+The file under test runs in a process of its own, for 10 seconds of computing per
+function. That keeps accidents away from the verdicts, not malice: code that looks for
+the grader, or is wrong at one size in a million, can pass. NumPy is all that is needed, and
 nothing of the project is imported: copied next to a student's files it works there.
 """
 import argparse
 import collections
+import copy
 import dataclasses
 import functools
 import html
 import importlib.util
 import inspect
+import itertools
 import json
 import math
 import os
 import pathlib
 import queue
+import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 
 import numpy as np
 
-SECONDS_PER_FUNCTION = 10
+SECONDS_PER_FUNCTION = 10       # of computing: other work on the machine does not count
+WAITING_PER_FUNCTION = 60       # by the clock, for a function that sleeps or waits
 DERIVATIONS = "docs/derivations.md"
 
 
@@ -85,8 +99,8 @@ def fc_gradients(x, w, b, dout):
 
 
 def relu_reference(x):
-    """out = x where x is positive, else 0."""
-    return np.where(x > 0, x, 0.0)
+    """out = x where x is positive, else 0; what is not a number stays so."""
+    return np.maximum(x, 0.0)
 
 
 def relu_gradients(x, dout):
@@ -98,9 +112,9 @@ def conv_reference(x, w):
     """out[n, f, i, j] = Σ_c,k,l x[n, c, i + k, j + l]·w[f, c, k, l]."""
     HH, WW = w.shape[2:]
     out = np.empty((len(x), len(w), x.shape[2] - HH + 1, x.shape[3] - WW + 1))
+    filters = w.reshape(len(w), -1).T
     for i, j in np.ndindex(out.shape[2:]):
-        window = x[:, :, i:i + HH, j:j + WW]
-        out[:, :, i, j] = np.tensordot(window, w, axes=((1, 2, 3), (1, 2, 3)))
+        out[:, :, i, j] = x[:, :, i:i + HH, j:j + WW].reshape(len(x), -1) @ filters
     return out
 
 
@@ -253,11 +267,17 @@ def temporal_softmax_loss_gradients(x, y, mask):
 
 # Update rules. Each returns the weights after every one of the gradients dws.
 
+def steps_of(dws, config):
+    """(gradient, learning rate) of each step; the rate falls by a factor lr_decay."""
+    rates = config["learning_rate"] * config.get("lr_decay", 1.0) ** np.arange(len(dws))
+    return list(zip(dws, rates))
+
+
 def sgd_reference(w, dws, config, *, sign=-1):
     """w ← w - learning_rate·dw."""
     path = []
-    for dw in dws:
-        w = w + sign * config["learning_rate"] * dw
+    for dw, rate in steps_of(dws, config):
+        w = w + sign * rate * dw
         path.append(w)
     return np.array(path)
 
@@ -266,9 +286,9 @@ def sgd_momentum_reference(w, dws, config, *, friction=None, scale=1.0, stale=Fa
     """velocity ← momentum·velocity - learning_rate·dw;  w ← w + velocity."""
     momentum = config.get("momentum", 0.9) if friction is None else friction
     velocity, path = np.zeros(w.shape), []
-    for dw in dws:
+    for dw, rate in steps_of(dws, config):
         before = velocity
-        velocity = momentum * velocity - scale * config["learning_rate"] * dw
+        velocity = momentum * velocity - scale * rate * dw
         w = w + (before if stale else velocity)
         path.append(w)
     return np.array(path)
@@ -280,9 +300,9 @@ def rmsprop_reference(w, dws, config, *, root=lambda cache, epsilon: np.sqrt(cac
     decay = config.get("decay_rate", 0.99)
     decay = 1 - decay if swap else decay
     cache, path = np.full(w.shape, first), []
-    for dw in dws:
+    for dw, rate in steps_of(dws, config):
         cache = decay * cache + (1 - decay) * dw ** 2
-        w = w - config["learning_rate"] * dw / root(cache, config.get("epsilon", 1e-8))
+        w = w - rate * dw / root(cache, config.get("epsilon", 1e-8))
         path.append(w)
     return np.array(path)
 
@@ -297,13 +317,13 @@ def adam_reference(w, dws, config, *, first=1, correct=(True, True), swap=False,
     if swap:
         beta1, beta2 = beta2, beta1
     m, v, path = np.zeros(w.shape), np.zeros(w.shape), []
-    for t, dw in enumerate(dws, start=first):
+    for t, (dw, rate) in enumerate(steps_of(dws, config), start=first):
         t = t if steps else first
         m = beta1 * m + (1 - beta1) * dw
         v = beta2 * v + (1 - beta2) * dw ** power
         m_hat = m / (1 - beta1 ** t) if correct[0] else m
         v_hat = v / (1 - beta2 ** t) if correct[1] else v
-        w = w - config["learning_rate"] * m_hat / root(v_hat, config.get("epsilon", 1e-8))
+        w = w - rate * m_hat / root(v_hat, config.get("epsilon", 1e-8))
         path.append(w)
     return np.array(path)
 
@@ -473,7 +493,7 @@ def fc_sums_db_over_everything(x, w, b, dout):
 
 @mistake("relu_forward", "out")
 def relu_takes_absolute_value(x):
-    """the absolute value is taken: negative numbers become 0"""
+    """the absolute value is taken: negative numbers must become 0"""
     return np.abs(x)
 
 
@@ -1609,7 +1629,7 @@ def slips_of_the_rules():
     yield slip("sgd", "sgd_climbs", "the weights go uphill: subtract learning_rate·dw",
                sgd_reference, sign=1)
     yield Mistake("sgd_forgets_the_learning_rate", "sgd", "w", "the learning rate is left out",
-                  lambda w, dws, config: sgd_reference(w, dws, {"learning_rate": 1.0}))
+                  lambda w, dws, config: sgd_reference(w, dws, {**config, "learning_rate": 1.0}))
     momentum = functools.partial(slip, "sgd_momentum", reference=sgd_momentum_reference)
     yield momentum(name="momentum_forgets_the_velocity", friction=0.0,
                    sentence="the velocity is not kept: this is plain gradient descent")
@@ -1689,10 +1709,18 @@ def slips_of_the_models():
 
 
 def gradient_of(loss, name, **inputs):
-    """The gradient of a model's loss with respect to one of its inputs."""
+    """The gradient of a model's loss with respect to one of its inputs; computed once for each."""
     def objective(shift):
         return loss(**{**inputs, name: inputs[name] + shift})
-    return numerical_gradient(objective, inputs[name].shape, 1e-3)
+
+    key = (loss, name, *((value.tobytes(), value.shape) if isinstance(value, np.ndarray) else value
+                         for value in inputs.values()))
+    if key not in KNOWN_GRADIENTS:
+        KNOWN_GRADIENTS[key] = numerical_gradient(objective, inputs[name].shape, 1e-3)
+    return KNOWN_GRADIENTS[key].copy()
+
+
+KNOWN_GRADIENTS = {}        # several mistakes ask for the same ones
 
 
 MISTAKES += [*slips_of_the_step(), *slips_through_time(), *slips_of_the_rules(),
@@ -1703,7 +1731,12 @@ MISTAKES += [*slips_of_the_step(), *slips_through_time(), *slips_of_the_rules(),
 
 # ---------------------------------------------------------------- what is expected
 
-TOLERANCE = {np.dtype(np.float64): 1e-7, np.dtype(np.float32): 2e-4}
+TOLERANCE = {np.dtype(np.float64): 2e-6, np.dtype(np.float32): 2e-4}
+# float64 results that are this good are taken for exact; those between the two limits have
+# only the digits of float32.
+DOUBLE_PRECISION = 1e-8
+# Cases of more numbers than this are there for their size: properties are seen in smaller ones.
+LARGE = 500
 # Where the truth is next to 0, errors are measured against this share of dout instead.
 FLOOR = {np.dtype(np.float64): 1e-4, np.dtype(np.float32): 1e-2}
 
@@ -1726,6 +1759,25 @@ class Exact:
     def difference(self, actual, tolerance, floor):
         """None if `actual` agrees, or the worst Difference."""
         return worst_difference(actual, self.array, self.array, tolerance, floor)
+
+    def times(self, factor):
+        """The truth of a layer whose result is larger by a factor."""
+        return Exact(self.array * factor)
+
+
+class Digits(Exact):
+    """The truth is one array, and even its smallest numbers must be right."""
+
+    def difference(self, actual, tolerance, floor):
+        """None if `actual` agrees, or the worst Difference."""
+        size = np.where(self.array == 0, 1.0, np.abs(self.array))
+        expected = self.array / size
+        with np.errstate(over="ignore"):
+            found = worst_difference(actual / size, expected, expected, tolerance, 0)
+        if found:
+            found.expected = float(self.array[found.place])
+            found.actual = float(actual[found.place])
+        return found
 
 
 class Between:
@@ -1862,17 +1914,19 @@ class Case:
     layout: object = np.array
     loss_may_overflow: bool = False
     may_be_refused: bool = False    # windows that do not tile: refusing them is only careless
+    unit: float = 1.0               # the size of the numbers, where it is not about 1
     constructor: dict = None        # arguments that build the model of this case
 
     def arguments(self):
         """Fresh inputs for the function under test, in its order."""
-        return [self._fresh(value) for value in self.inputs.values()]
+        return [self.fresh(value) for value in self.inputs.values()]
 
     def upstream(self):
         """A fresh dout."""
-        return self._fresh(self.dout)
+        return self.fresh(self.dout)
 
-    def _fresh(self, value):
+    def fresh(self, value):
+        """A copy of an argument in this case's dtype and layout."""
         if isinstance(value, dict):
             return dict(value)
         if value.dtype == np.float64:
@@ -1886,8 +1940,8 @@ class Case:
 
     @property
     def floor(self):
-        """The size of dout below which an error does not count."""
-        largest = 1.0 if self.dout is None else np.abs(self.dout).max()
+        """The size of a result below which an error does not count."""
+        largest = 1.0 if self.dout is None else min(1.0, self.unit) * np.abs(self.dout).max()
         return FLOOR[self.dtype] * largest
 
     def describe(self):
@@ -1938,8 +1992,16 @@ class Layer:
 
 
 def new_case(layer, rng, inputs, label="", *, dtype=np.float64, layout=np.array,
-             dout_scale=1.0, long=False, truth=None, **flags):
-    """A Case of a layer with its truth; `long` ones know their gradients along directions only."""
+             dout_scale=1.0, one_window=False, long=False, truth=None, scales=None, **flags):
+    """A Case of a layer with its truth; `long` ones know their gradients along directions only.
+
+    With one_window, dout is 0 but for one place of each channel: where windows that
+    overlap have ties, that alone tells what each of them does.
+
+    `scales` {argument: factor} makes some inputs large or small. The output must follow
+    by the largest or smallest of the factors, because the truth is that of the unscaled
+    inputs, multiplied.
+    """
     dtype = np.dtype(dtype)
     inputs = {name: value.astype(dtype).astype(float)
               if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
@@ -1947,7 +2009,12 @@ def new_case(layer, rng, inputs, label="", *, dtype=np.float64, layout=np.array,
     out = layer.reference(**inputs)
     dout = None if layer.is_loss else \
         (dout_scale * rng.standard_normal(out.shape)).astype(dtype).astype(float)
-    expected = {"loss" if layer.is_loss else "out": Exact(out)}
+    if one_window:
+        places = np.prod(out.shape[2:])
+        chosen = rng.integers(0, places, out.shape[:2])[:, :, None] == np.arange(places)
+        dout = np.where(chosen.reshape(out.shape), dout, 0.0)
+    exact = truth.get("out", Exact) if truth else Exact
+    expected = {"loss" if layer.is_loss else "out": exact(out)}
     for name in layer.varied:
         def objective(shift, name=name):
             value = layer.reference(**{**inputs, name: inputs[name] + shift})
@@ -1963,6 +2030,12 @@ def new_case(layer, rng, inputs, label="", *, dtype=np.float64, layout=np.array,
                 directions, [slope_along(objective, d, layer.step) for d in directions])
         else:
             expected["d" + name] = Exact(numerical_gradient(objective, shape, layer.step))
+    if scales:
+        factor = next(iter(scales.values()))
+        inputs = {name: value * scales.get(name, 1.0) for name, value in inputs.items()}
+        for name in expected:
+            expected[name] = expected[name].times(factor / scales.get(name[1:], 1.0))
+        flags["unit"] = factor
     return Case(label, inputs, dout, expected, dtype, layout, **flags)
 
 
@@ -1972,10 +2045,26 @@ GUISES = (
     ("with gaps and negative strides", {"layout": strided}),
     ("read-only arrays", {"layout": read_only}),
     ("float32", {"dtype": np.float32}),
-    ("dout is large, of the order of 1e4", {"dout_scale": 1e4}),
-    ("dout is small, of the order of 1e-4", {"dout_scale": 1e-4}),
+    ("dout is large, of the order of 1e30", {"dout_scale": 1e30}),
+    ("dout is small, of the order of 1e-30", {"dout_scale": 1e-30}),
     ("dout = 0", {"dout_scale": 0.0}),
 )
+
+
+def pairs_of_sizes(axes):
+    """25 rows of sizes from 1 to 5 in which any two of six axes take every pair of sizes, once.
+
+    An orthogonal array: modulo 5, lines a + k·b of different slopes k meet once. A seventh
+    axis is no line: it meets some pairs twice and some not at all.
+    """
+    for a, b in np.ndindex(5, 5):
+        lines = [a + k * b for k in range(5)] + [b, a + b + a * b]
+        yield [1 + line % 5 for line in lines[:axes]]
+
+
+def swept(layer, rng, draw, axes):
+    """Small cases of all pairs of sizes; their gradients are known along directions."""
+    return [new_case(layer, rng, draw(rng, *sizes), long=True) for sizes in pairs_of_sizes(axes)]
 
 
 def cases_from_shapes(layer, rng, draw, small, long, guises=(0,)):
@@ -2000,6 +2089,23 @@ def cases_from_shapes(layer, rng, draw, small, long, guises=(0,)):
     return cases
 
 
+def scaled_cases(layer, rng, inputs, *groups):
+    """Large and small numbers for a layer that is linear in each of these groups of arguments."""
+    return [new_case(layer, rng, inputs, f"{word} numbers in {' and '.join(group)}",
+                     scales=dict.fromkeys(group, factor))
+            for group in groups for word, factor in (("large", 2.0 ** 100), ("small", 2.0 ** -100))]
+
+
+DIFFERENT = "numbers of very different sizes"
+
+
+def of_all_sizes(rng, shape):
+    """Numbers of both signs from 1e-300 to 1e300, in random order."""
+    size = int(np.prod(shape))
+    powers = 10 ** np.linspace(-300, 300, (size + 1) // 2)
+    return rng.permutation(np.concatenate([powers, -powers])[:size]).reshape(shape)
+
+
 def away_from_kinks(rng, shape):
     """Distinct numbers of both signs, none within 3 of another nor within 1.5 of 0, in random order.
 
@@ -2020,12 +2126,16 @@ def fc_cases(layer, rng):
     small = {"": ((4, 5), 3), "x with 4 axes": ((2, 3, 4, 2), 5), "N = 1": ((1, 3), 2),
              "D = 1": ((3, 1), 2), "M = 1": ((2, 3), 1), "N = D = M = 1": ((1, 1), 1),
              "x with 3 axes": ((3, 2, 2), 4), "square: N = D = M": ((3, 3), 3),
-             "x with 5 axes": ((2, 1, 2, 1, 3), 2), "tiny": ((2, 1), 1), "N = M": ((2, 4), 2), "N = D": ((2, 2), 3)}
+             "x with 5 axes": ((2, 1, 2, 1, 3), 2), "tiny": ((2, 1), 1), "N = M": ((2, 4), 2),
+             "N = D": ((2, 2), 3)}
     long = {"N is large": ((1030, 2), 3), "D is large": ((2, 1030), 3), "M is large": ((3, 2), 1030)}
     cases = cases_from_shapes(layer, rng, draw, small, long, guises=(0, 1))
+    cases += swept(layer, rng, lambda rng, N, D, M: draw(rng, (N, D), M), 3)
+    cases += swept(layer, rng, lambda rng, N, A, B, M: draw(rng, (N, A, B), M), 4)
     x, w, b = draw(rng, (3, 4), 2)
-    return cases + [new_case(layer, rng, (1e4 * x, w, b), "x is large"),
-                    new_case(layer, rng, (x, w, 1e3 * b), "b is large"),
+    return cases + scaled_cases(layer, rng, (x, w, b), ("x", "b"), ("w", "b")) + [
+                    new_case(layer, rng, draw(rng, (3, 4), 5), "another w for x of this shape"),
+                    new_case(layer, rng, draw(rng, (3, 2, 2), 2), "x of another shape for this w"),
                     new_case(layer, rng, (x, 0 * w, b), "w = 0")]
 
 
@@ -2038,6 +2148,9 @@ def relu_cases(layer, rng):
              "two numbers": (2,), "N = 1": (1, 3), "3 axes": (2, 1, 3), "5 axes": (2, 1, 2, 1, 3)}
     long = {"N is large": (1030, 2), "D is large": (2, 1030)}
     cases = cases_from_shapes(layer, rng, draw, small, long, guises=(0, 2))
+    cases += swept(layer, rng, draw, 2)
+    cases.append(new_case(layer, rng, (of_all_sizes(rng, (4, 5)),), DIFFERENT, truth={
+        "out": Digits, "dx": lambda i, dout: Digits(relu_gradients(i["x"], dout)["dx"])}))
     cases.append(new_case(layer, rng, (-np.abs(rng.standard_normal((2, 3))) - 0.1,),
                           "all numbers negative", truth={"dx": lambda i, dout: Exact(0 * dout)}))
     for label, x in (("numbers between 0 and 1", rng.uniform(0.1, 0.9, (2, 3))),
@@ -2054,6 +2167,10 @@ def relu_cases(layer, rng):
     x = rng.integers(-1, 2, (5, 4)).astype(float)
     x[0, :2] = 0
     return cases + [new_case(layer, rng, (x,), "x holds zeros", truth={"dx": any_slope_at_0})]
+
+
+# Wide, tall and square images; wide, tall and square windows.
+ORIENTATIONS = ((5, 7), (7, 5), (6, 6)), ((2, 3), (3, 2), (2, 2))
 
 
 def conv_cases(layer, rng):
@@ -2080,8 +2197,21 @@ def conv_cases(layer, rng):
             "11x11 filters": (2, 2, 16, 15, 2, 11, 11),
             "images of 28x28": (2, 1, 28, 28, 2, 7, 7)}
     cases = cases_from_shapes(layer, rng, draw, small, long, guises=(4, 2, 15))
+    cases += swept(layer, rng, lambda rng, N, C, F, HH, WW, OH, OW:
+                   draw(rng, N, C, HH + OH - 1, WW + OW - 1, F, HH, WW), 7)
+    for label, sizes in {"three channels, 3x3 filters": (2, 3, 6, 5, 4, 3, 3),
+                         "three channels, 5x5 filters": (2, 3, 8, 9, 4, 5, 5),
+                         "other filters for images of this shape": (2, 3, 5, 6, 4, 3, 2),
+                         "fewer filters for images of this shape": (2, 3, 5, 6, 2, 2, 3),
+                         "other images for filters of this shape": (2, 3, 6, 4, 4, 2, 3)}.items():
+        cases.append(new_case(layer, rng, draw(rng, *sizes), label, long=True))
+    for size, C, F in itertools.product((1, 2, 3, 5), (1, 2, 3), (1, 2, 3)):
+        sizes = 3, C, size + 1, size + 2, F, size, size
+        cases.append(new_case(layer, rng, draw(rng, *sizes), "square filters", long=True))
+    for image, window, F in itertools.product(*ORIENTATIONS, (1, 2, 3)):
+        cases.append(new_case(layer, rng, draw(rng, 2, 2, *image, F, *window), long=True))
     x, w = draw(rng, 2, 2, 3, 4, 2, 2, 2)
-    return cases + [new_case(layer, rng, (1e4 * x, w), "x is large"),
+    return cases + scaled_cases(layer, rng, (x, w), ("x",), ("w",)) + [
                     new_case(layer, rng, (np.abs(x), np.abs(w)), "positive numbers"),
                     new_case(layer, rng, (-np.abs(x), np.abs(w)), "negative results")]
 
@@ -2104,7 +2234,8 @@ def max_pool_cases(layer, rng):
                "rows and columns are left over": (2, 3, 5, 7, 2, 2, 2),
                "overlapping windows": (1, 1, 2, 3, 2, 2, 1),
                "overlapping windows, one above the other": (1, 1, 3, 2, 2, 2, 1),
-               "overlapping windows of 3x3": (1, 2, 5, 4, 3, 3, 1), "overlapping windows of 3x2": (2, 3, 5, 4, 3, 2, 1),
+               "overlapping windows of 3x3": (1, 2, 5, 4, 3, 3, 1),
+               "overlapping windows of 3x2": (2, 3, 5, 4, 3, 2, 1),
                "overlapping windows with stride 2": (2, 2, 5, 7, 3, 3, 2),
                "windows with gaps": (2, 2, 5, 8, 2, 1, 3), "1x1 windows with gaps": (1, 2, 4, 5, 1, 1, 2),
                "1x1 windows with gaps, few": (1, 1, 1, 3, 1, 1, 2),
@@ -2117,14 +2248,31 @@ def max_pool_cases(layer, rng):
             "H is large": (1, 2, 150, 2, 2, 2, 2), "W is large": (2, 1, 2, 150, 2, 2, 2),
             "the window is large": (3, 4, 40, 40, 20, 20, 20)}
     cases = cases_from_shapes(layer, rng, draw, tiling, long, guises=(0,))
-    refusable = cases_from_shapes(layer, rng, draw, untiled,
+    cases += swept(layer, rng, lambda rng, N, C, rows, columns, size:
+                   draw(rng, N, C, rows * size, columns * size, size, size, size), 5)
+    refusable = swept(layer, rng, lambda rng, N, C, height, width, stride, right, down:
+                      draw(rng, N, C, height + down - 1, width + right - 1, height, width,
+                           stride), 7)
+    for image, window, stride in itertools.product(*ORIENTATIONS, (1, 2, 3)):
+        refusable.append(new_case(layer, rng, draw(rng, 2, 2, *image, *window, stride), long=True))
+    for sizes in ((2, 2, 1), (3, 2, 2), (2, 3, 2), (1, 2, 2), (2, 2, 3), (4, 6, 2)):
+        refusable.append(new_case(layer, rng, draw(rng, 2, 3, 4, 6, *sizes), "images of this shape "
+                                  f"with windows of {sizes[0]}x{sizes[1]} and stride {sizes[2]}"))
+    refusable += cases_from_shapes(layer, rng, draw, untiled,
                                   {"many overlaps": (2, 2, 12, 13, 5, 4, 1)}, guises=(5, 7))
 
     x, pool = draw(rng, *tiling[""])
     cases.append(new_case(layer, rng, (x - x.max() - 2, pool), "all numbers negative"))
     cases.append(new_case(layer, rng, (x - 1e6, pool), "all numbers below -1e6"))
-    cases.append(new_case(layer, rng, (1e30 * (x - x.max() - 2), pool), "all numbers below -1e30",
-                          truth={"dx": lambda i, dout: Exact(max_pool_gradients(**i, dout=dout)["dx"])}))
+    winners = {"dx": lambda i, dout: Exact(max_pool_gradients(**i, dout=dout)["dx"])}
+    cases.append(new_case(layer, rng, (1e300 * (x - x.max() - 2), pool), "all numbers below -1e300",
+                          truth=winners))
+    cases.append(new_case(layer, rng, (1e-200 * x, pool), "numbers of the order of 1e-200",
+                          truth={**winners, "out": Digits}))
+    cases.append(new_case(layer, rng, (of_all_sizes(rng, x.shape), pool), DIFFERENT,
+                          truth={**winners, "out": Digits}))
+    cases.append(new_case(layer, rng, (1e6 + 1e-8 * x, pool), "numbers that differ little",
+                          truth={**winners, "out": Digits}))
     cases.append(new_case(layer, rng, (x - x.min() + 2, pool), "all numbers positive"))
     overlap = dict(zip(pool, (3, 2, 1)))
     refusable.append(new_case(layer, rng, (x - x.max() - 2, overlap), "overlapping, all negative"))
@@ -2143,15 +2291,25 @@ def max_pool_cases(layer, rng):
         label = f"ties, windows of {sizes[0]}x{sizes[1]} with stride {sizes[2]}"
         refusable.append(new_case(layer, rng, (ties, dict(zip(pool, sizes))), label,
                                   truth={"dx": any_winner}))
+        for _ in range(3):
+            refusable.append(new_case(layer, rng, (ties, dict(zip(pool, sizes))), label +
+                                      ", dout of one window alone", truth={"dx": any_winner},
+                                      one_window=True))
     for case in refusable:
         case.may_be_refused = True
     return cases + refusable
 
 
+def with_the_last(labels, count):
+    """Labels of which the first one is the last class."""
+    labels.reshape(-1)[0] = count - 1
+    return labels
+
+
 def softmax_cases(layer, rng):
     """Labels that repeat or are the last; scores that overflow a careless exp."""
     def draw(rng, N, C, scale=1.0):
-        return scale * rng.standard_normal((N, C)), rng.integers(0, C, N)
+        return scale * rng.standard_normal((N, C)), with_the_last(rng.integers(0, C, N), C)
 
     small = {"": (4, 5), "N = 1": (1, 3), "C = 1": (3, 1), "C = 2": (3, 2), "one of two": (1, 2),
              "N = C": (3, 3), "N > C": (5, 2), "scores around 10": (3, 4, 10.0),
@@ -2163,12 +2321,21 @@ def softmax_cases(layer, rng):
     def add(label, x, y, **options):
         cases.append(new_case(layer, rng, (x, y), label, **options))
 
+    cases += swept(layer, rng, draw, 2)
     add("all labels equal", x, np.full(4, 1))
     add("each label is the last class", x, np.full(4, 2))
     add("labels are int32", x, y.astype(np.int32))
-    add("labels are uint8", x, y.astype(np.uint8))
+    for kind in (np.uint8, np.int8, np.int16, np.uint16, np.uint32):
+        add(f"labels are {kind.__name__}", x, y.astype(kind))
+    for kind, N, C in ((np.uint8, 300, 100), (np.int8, 300, 100), (np.int16, 300, 200)):
+        many, labels = draw(rng, N, C)
+        add(f"many labels are {kind.__name__}", many, labels.astype(kind), long=True)
     add("scores around 1000", x + 1000, y)
     add("scores around -1000", x - 1000, y)
+    for offset in (100, 300, -100, -300):
+        add(f"scores around {offset}, float32", x + offset, y, dtype=np.float32)
+    exact = {"dx": lambda i, dout: Exact(softmax_loss_gradients(**i)["dx"])}
+    add("scores around 1e5", x + 1e5, y, truth=exact)
     add("a different offset for each row", x + np.array([[-1e3], [-30.0], [800], [1e3]]), y)
     add("all scores 0", np.zeros((2, 3)), np.array([2, 0]))
     add("the right scores lead by 30", np.where(one_hot(y, 3) == 1, 30.0, 0.0) + x, y)
@@ -2177,7 +2344,6 @@ def softmax_cases(layer, rng):
     add("the right scores trail by 695", np.where(one_hot(y, 3) == 1, -695.0, 0.0) + x, y)
     extreme = np.array([[1e3, -1e3, 0], [-1e3, 1e3, 5], [1e3, 1e3, -1e3], [-1e3, 0, 3]])
     right = np.array([0, 1, 0, 2])
-    exact = {"dx": lambda i, dout: Exact(softmax_loss_gradients(**i)["dx"])}
     add("scores of ±1000", extreme, right, truth=exact, loss_may_overflow=True)
     add("scores of ±1000, wrong ones lead", extreme, np.array([1, 0, 2, 0]), truth=exact,
         loss_may_overflow=True)
@@ -2201,11 +2367,13 @@ def rnn_step_cases(layer, rng):
              "everything 1": (1, 1, 1), "D > H": (2, 5, 2), "D = H": (2, 3, 3), "N = H": (2, 3, 2),
              "N = D": (2, 2, 3), "N = D = H": (3, 3, 3), "large weights": (2, 3, 2, 4.0)}
     long = {"N is large": (1030, 2, 3), "D is large": (2, 300, 3), "H is large": (2, 3, 80)}
-    cases = cases_from_shapes(layer, rng, draw, small, long)
+    cases = cases_from_shapes(layer, rng, draw, small, long) + swept(layer, rng, draw, 3)
     x, prev_h, Wx, Wh, b = draw(rng, 2, 3, 4)
     far = np.where(rng.random(b.shape) < 0.5, -1e3, 1e3)
     return cases + [new_case(layer, rng, (x, 0 * prev_h, Wx, Wh, b), "prev_h = 0"),
                     new_case(layer, rng, (x, prev_h, Wx, Wh, far), "sums around ±1000"),
+                    new_case(layer, rng, (x, prev_h, Wx, Wh, far), "sums around ±1000, float32",
+                             dtype=np.float32),
                     new_case(layer, rng, (x, 3 * prev_h, Wx, Wh, b), "prev_h above 1")]
 
 
@@ -2217,20 +2385,22 @@ def rnn_cases(layer, rng):
              "all equal": (2, 2, 2, 2), "D > H": (2, 1, 4, 2), "N > T": (2, 4, 1, 2),
              "large weights": (3, 2, 2, 3, 3.0),
              "very large weights": (2, 2, 2, 2, 6.0), "T = 6": (6, 2, 2, 3)}
-    long = {"T is large": (70, 2, 1, 2), "N is large": (2, 1030, 3, 2), "D is large": (2, 3, 100, 2),
-            "H is large": (3, 2, 2, 70)}
-    cases = cases_from_shapes(layer, rng, rnn_draw, small, long)
+    long = {"T is large": (300, 2, 1, 2), "N is large": (2, 1030, 3, 2),
+            "D is large": (2, 3, 100, 2), "H is large": (3, 2, 2, 70)}
+    cases = cases_from_shapes(layer, rng, rnn_draw, small, long) + swept(layer, rng, rnn_draw, 4)
     x, h0, Wx, Wh, b = rnn_draw(rng, 3, 2, 3, 2)
     far = np.where(rng.random(b.shape) < 0.5, -1e3, 1e3)
     return cases + [new_case(layer, rng, (x, 0 * h0, Wx, Wh, b), "h0 = 0"),
                     new_case(layer, rng, (x, h0, Wx, Wh, far), "sums around ±1000"),
+                    new_case(layer, rng, (x, h0, Wx, Wh, far), "sums around ±1000, float32",
+                             dtype=np.float32),
                     new_case(layer, rng, (x, 3 * h0, Wx, Wh, b), "h0 above 1")]
 
 
 def word_embedding_cases(layer, rng):
     """Sizes (N, T, V, D); words that repeat, words that are missing, many words."""
     def draw(rng, N, T, V, D):
-        return rng.integers(0, V, (N, T)), rng.standard_normal((V, D))
+        return with_the_last(rng.integers(0, V, (N, T)), V), rng.standard_normal((V, D))
 
     small = {"": (3, 4, 5, 2), "one word": (1, 1, 1, 1), "two places": (1, 2, 2, 1),
              "words repeat": (2, 3, 2, 3), "words are missing": (1, 2, 6, 3), "N = 1": (1, 4, 3, 2),
@@ -2238,10 +2408,18 @@ def word_embedding_cases(layer, rng):
              "V = D": (3, 2, 4, 4)}
     long = {"more than 256 words": (4, 150, 400, 3), "more than 65536 words": (2, 20, 70000, 1),
             "N is large": (1030, 2, 5, 3), "T is large": (2, 1030, 5, 3), "D is large": (2, 3, 4, 300)}
-    cases = cases_from_shapes(layer, rng, draw, small, long)
+    cases = cases_from_shapes(layer, rng, draw, small, long) + swept(layer, rng, draw, 4)
 
     def add(label, x, V, D, **options):
         cases.append(new_case(layer, rng, (x, rng.standard_normal((V, D))), label, **options))
+
+    for kind in (np.int8, np.uint8, np.int16, np.uint16, np.uint32):
+        words = rng.integers(0, 100, (60, 5)).astype(kind)
+        add(f"words are {kind.__name__}", words, 100, 50, long=True)
+    cases.append(new_case(layer, rng, (np.array([[3, 1, 0, 2]]), of_all_sizes(rng, (4, 5))),
+                          DIFFERENT, truth={
+        "out": Digits,
+        "dW": lambda i, dout: Exact(word_embedding_gradients(**i, dout=dout)["dW"])}))
 
     add("the same word everywhere", np.full((2, 3), 1), 3, 2)
     add("the same word twice", np.array([[1, 1]]), 2, 1)
@@ -2263,14 +2441,16 @@ def temporal_fc_cases(layer, rng):
              "T = D": (2, 3, 3, 2)}
     long = {"N is large": (1030, 2, 3, 2), "T is large": (2, 1030, 2, 3), "D is large": (2, 3, 300, 2),
             "M is large": (2, 3, 2, 300)}
-    return cases_from_shapes(layer, rng, draw, small, long)
+    x, w, b = draw(rng, 2, 3, 4, 5)
+    return cases_from_shapes(layer, rng, draw, small, long) + swept(layer, rng, draw, 4) + [
+        *scaled_cases(layer, rng, (x, w, b), ("x", "b"), ("w", "b"))]
 
 
 def temporal_softmax_cases(layer, rng):
     """Sizes (N, T, V); masks with empty rows, empty masks, masks that are boolean or numbers."""
     def draw(rng, N, T, V, scale=1.0):
-        return (scale * rng.standard_normal((N, T, V)), rng.integers(0, V, (N, T)),
-                rng.random((N, T)) < 0.7)
+        return (scale * rng.standard_normal((N, T, V)),
+                with_the_last(rng.integers(0, V, (N, T)), V), rng.random((N, T)) < 0.7)
 
     def everything(rng, *sizes):
         x, y, mask = draw(rng, *sizes)
@@ -2290,6 +2470,15 @@ def temporal_softmax_cases(layer, rng):
     def add(label, x, y, mask, **options):
         cases.append(new_case(layer, rng, (x, y, mask), label, **options))
 
+    cases += swept(layer, rng, draw, 3) + swept(layer, rng, everything, 3)
+    for kind in (np.uint8, np.int8, np.int16, np.uint16, np.uint32):
+        many, words, counted = draw(rng, 60, 5, 100)
+        add(f"words are {kind.__name__}", many, words.astype(kind), counted, long=True)
+    for offset in (100, 300, -100, -300):
+        add(f"scores around {offset}, float32", x + offset, y, mask, dtype=np.float32)
+    for bits in range(16):              # every mask of four places
+        x_4, y_4, _ = draw(rng, 1, 4, 3)
+        add("", x_4, y_4, (bits >> np.arange(4) & 1 == 1)[None], long=True)
     add("one row masked as a whole", x, y, mask)
     add("one of two places masked", x[:1, :2], y[:1, :2], np.array([[True, False]]))
     add("everything masked", x, y, np.zeros_like(mask))
@@ -2320,9 +2509,9 @@ LAYERS = {layer.name: layer for layer in (
           softmax_loss_gradients, ("x", "y"), ("x",), softmax_cases, 2e-4),
     Layer("rnn_step", "rnn_layers", "Recurrent network", rnn_step_reference, rnn_step_gradients,
           ("x", "prev_h", "Wx", "Wh", "b"), ("x", "prev_h", "Wx", "Wh", "b"), rnn_step_cases,
-          2e-4, "dnext_h"),
+          1e-4, "dnext_h"),
     Layer("rnn", "rnn_layers", "Back-propagation through time", rnn_reference, rnn_gradients,
-          ("x", "h0", "Wx", "Wh", "b"), ("x", "h0", "Wx", "Wh", "b"), rnn_cases, 2e-4, "dh"),
+          ("x", "h0", "Wx", "Wh", "b"), ("x", "h0", "Wx", "Wh", "b"), rnn_cases, 1e-4, "dh"),
     Layer("word_embedding", "rnn_layers", "Word embedding", word_embedding_reference,
           word_embedding_gradients, ("x", "W"), ("W",), word_embedding_cases, 1),
     Layer("temporal_fc", "rnn_layers", "Temporal layers", temporal_fc_reference,
@@ -2392,7 +2581,7 @@ def describe_error(error):
         own = [f for f in frames if "site-packages" not in f.filename] or frames
         where = f" ({pathlib.Path(own[-1].filename).name}, line {own[-1].lineno})"
     message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message[:200]}{where}"
+    return f"{type(error).__name__}{': ' if message else ''}{message[:200]}{where}"
 
 
 def checked_array(owner, name, value, shape):
@@ -2406,6 +2595,9 @@ def checked_array(owner, name, value, shape):
     if np.asarray(value).dtype.kind != "f":
         raise Misbehaviour(f"{owner} returns {name} of dtype {value.dtype}, "
                            "not floating-point numbers")
+    if isinstance(value, (np.matrix, np.ma.MaskedArray)):
+        raise Misbehaviour(f"{owner} returns a {type(value).__name__} for {name}: "
+                           "its operators are not those of an array")
     return np.asarray(value)
 
 
@@ -2418,8 +2610,9 @@ def unpacked(owner, result, names):
             raise Misbehaviour(f"{owner} returns a {type(result).__name__}, not the array "
                                f"{names[0]} alone")
         return (result,)
-    if not isinstance(result, tuple) or len(result) != len(names):
-        got = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+    if not isinstance(result, (tuple, list)) or len(result) != len(names):
+        kind = type(result).__name__
+        got = f"a {kind} of {len(result)}" if isinstance(result, (tuple, list)) else f"a {kind}"
         raise Misbehaviour(f"{owner} returns {got}, not the tuple ({', '.join(names)})")
     return result
 
@@ -2434,8 +2627,8 @@ def changed(before, after):
 class Trial:
     """The course of one function through its cases: failures and warnings."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, subject):
+        self.name, self.subject = name, subject
         self.failures, self.warnings = [], []
         self.cases = []
 
@@ -2454,6 +2647,17 @@ class Trial:
             if changed(copy, value):
                 self.fail(f"{owner} changes {name}, which belongs to the caller", case)
 
+    def difference(self, case, truth, array, floor, floor_of_digits):
+        """What is wrong with an array; a lack of digits is only worth a warning."""
+        rounded = array.dtype.itemsize < case.dtype.itemsize
+        tolerance = TOLERANCE[np.dtype(np.float32) if rounded else case.dtype]
+        found = truth.difference(array.astype(float), tolerance, floor)
+        if not found and not rounded and case.dtype == np.float64 and \
+                truth.difference(array.astype(float), DOUBLE_PRECISION, floor_of_digits):
+            self.warn("only about 7 digits are right for float64 inputs: something on the way is "
+                      "float32, or a small number is added")
+        return found
+
     def judge(self, case, name, value):
         """Compare one output with the truth."""
         truth = case.truth[name]
@@ -2462,9 +2666,7 @@ class Trial:
             self.fail(f"{name} has shape {array.shape}, not {truth.shape}", case, output=name,
                       actual=array)
             return
-        rounded = array.dtype.itemsize < case.dtype.itemsize
-        dtype = np.dtype(np.float32) if rounded else case.dtype
-        found = truth.difference(array.astype(float), TOLERANCE[dtype], case.floor)
+        found = self.difference(case, truth, array, case.floor, 100 * case.floor)
         if found:
             word = "is wrong" if math.isfinite(found.actual) else \
                 "is not a number" if math.isnan(found.actual) else "is infinite"
@@ -2478,6 +2680,8 @@ class Trial:
         if isinstance(value, (float, int)) and not isinstance(value, bool):
             value = np.float64(value)
         array = checked_array(self.name, "loss", value, ())
+        if array.dtype.itemsize < case.dtype.itemsize:
+            self.warn(f"loss is {array.dtype} for {case.dtype} inputs")
         if array.shape == (1,):
             self.warn("loss is an array of one number, not a scalar")
             array = array[0]
@@ -2485,7 +2689,7 @@ class Trial:
             self.fail(f"loss has shape {array.shape}: it is one number", case, output="loss",
                       actual=array)
             return
-        found = case.truth["loss"].difference(array.astype(float), TOLERANCE[case.dtype], 1.0)
+        found = self.difference(case, case.truth["loss"], array, case.unit, case.unit)
         if found and case.loss_may_overflow and (not math.isfinite(array) or array > 100):
             self.warn("loss is wrong where a probability is too small for a float: "
                       "log p = x - max - log Σ exp(x - max) always works")
@@ -2518,7 +2722,7 @@ def note(trial, case, error):
 
 def try_loss(layer, name, function, cases):
     """Loss and dx of every case."""
-    trial = Trial(name)
+    trial = Trial(name, layer)
     for case in cases:
         arguments, copies = case.arguments(), case.arguments()
         try:
@@ -2532,6 +2736,7 @@ def try_loss(layer, name, function, cases):
             call(name, function, *perturbed(case))
             if changed(kept, np.asarray(dx)):
                 trial.fail(f"{name} overwrites the dx of an earlier call", case)
+            check_once(trial, layer, case, name, function)
         except Misbehaviour as error:
             note(trial, case, error)
     return trial
@@ -2539,14 +2744,83 @@ def try_loss(layer, name, function, cases):
 
 def perturbed(case):
     """Other numbers of the same shapes, for a call in between."""
-    return [value + 1.5 if isinstance(value, np.ndarray) and value.dtype.kind == "f"
-            and value.ndim > 1 and name != "mask" else value
-            for name, value in zip(case.inputs, case.arguments())]
+    return [value if isinstance(value, dict) else other_values(value) for value in case.arguments()]
+
+
+def other_values(value):
+    """An argument with other numbers in it; labels, words and masks in another order; 1x1 windows."""
+    if isinstance(value, dict):
+        return dict.fromkeys(value, 1)
+    if value.dtype.kind == "f" and not np.isin(value, (0, 1)).all():
+        return 1.5 - value
+    return value[(slice(None, None, -1),) * value.ndim].copy()
+
+
+def check_once(trial, layer, case, name, function):
+    """What need not be tried in every case: only where everything has several sizes."""
+    if case.label == "" and case.dtype == np.float64 and not trial.failures:
+        other_values_one_by_one(trial, layer, case, name, function)
+        same_objects_other_numbers(trial, case, name, function)
+        not_a_number_must_show(trial, layer, case, name, function)
+
+
+def other_values_one_by_one(trial, layer, case, name, function):
+    """Change one argument at a time: whoever remembers results must look at all of them."""
+    for index, argument in enumerate(layer.inputs):
+        given = case.arguments()
+        given[index] = other_values(given[index])
+        truth = Exact(layer.reference(*map(copy.deepcopy, given)))
+        result = np.asarray(call(name, function, *given)[0], dtype=float)
+        if layer.is_loss and result.shape == (1,):
+            result = result[0]
+        if result.shape != truth.shape or \
+                truth.difference(result, TOLERANCE[case.dtype], case.floor):
+            trial.fail(f"{name} gives a wrong result when only {argument} has changed since the "
+                       "call before", case)
+
+
+def same_objects_other_numbers(trial, case, name, function):
+    """Call a function with arrays that hold other numbers than in the call before.
+
+    Whoever remembers results by the identity of an array, as weights that are updated in
+    place keep theirs, gives stale ones.
+    """
+    arguments = [np.array(value) if isinstance(value, np.ndarray) else value
+                 for value in case.arguments()]
+    call(name, function, *arguments)
+    for array, other in zip(arguments, perturbed(case)):
+        if isinstance(array, np.ndarray):
+            array[...] = other
+    copies = [value.copy() for value in arguments]
+    first, second = (call(name, function, *given)[0] for given in (arguments, copies))
+    if changed(np.array(second), np.asarray(first)):
+        trial.fail(f"{name} remembers results by the identity of an array: when the numbers in "
+                   "it are changed, the result must follow", case)
+
+
+def not_a_number_must_show(trial, layer, case, name, function):
+    """Warn if NaN goes in and a number that depends on it comes out."""
+    for index, (argument, value) in enumerate(zip(layer.inputs, case.arguments())):
+        if argument not in layer.varied:
+            continue
+        given = [np.array(v) if isinstance(v, np.ndarray) else v for v in case.arguments()]
+        given[index].reshape(-1)[-1] = np.nan
+        inputs = dict(zip(layer.inputs, (v.copy() for v in given)))
+        with np.errstate(all="ignore"):
+            expected = np.isnan(layer.reference(**inputs))
+        try:
+            out = np.asarray(call(name, function, *given)[0])
+            hidden = out.shape == expected.shape and (expected & ~np.isnan(out)).any()
+        except Misbehaviour as error:
+            hidden, argument = True, f"{argument}, and raises instead ({error})"
+        if hidden:
+            trial.warn(f"does not pass on NaN in {argument}: a broken number should be seen, "
+                       "not turned into another")
 
 
 def try_all_forward(layer, name, forward, cases):
     """The output of every case."""
-    trial = Trial(name)
+    trial = Trial(name, layer)
     for case in cases:
         try:
             out, _ = try_forward(trial, layer, forward, case, name)
@@ -2556,6 +2830,7 @@ def try_all_forward(layer, name, forward, cases):
             call(name, forward, *perturbed(case))
             if changed(kept, np.asarray(out)):
                 trial.fail(f"{name} overwrites the output of an earlier call", case)
+            check_once(trial, layer, case, name, forward)
         except Misbehaviour as error:
             note(trial, case, error)
     return trial
@@ -2563,7 +2838,7 @@ def try_all_forward(layer, name, forward, cases):
 
 def try_all_backward(layer, name, functions, cases):
     """All gradients of every case, by way of the forward pass of the same file."""
-    trial = Trial(name)
+    trial = Trial(name, layer)
     forward_name = f"{layer.name}_forward"
     forward, backward = functions.get(forward_name), functions[name]
     if forward is None:
@@ -2598,7 +2873,10 @@ def try_backward(trial, layer, forward, backward, case):
     copies = case.arguments()
     # A call in between: what backward needs must be in the cache, not in a global variable.
     call(f"{layer.name}_forward", forward, *perturbed(case))
+    if isinstance(copies[-1], dict):
+        call(f"{layer.name}_forward", forward, *map(other_values, copies))
     dout, dout_copy, out_copy = case.upstream(), case.upstream(), np.array(out)
+    failures = len(trial.failures)
     gradients = unpacked(name, call(name, backward, dout, cache), names)
     trial.protect(case, name, (*layer.inputs, layer.upstream), (*arguments, dout),
                   (*copies, dout_copy))
@@ -2607,10 +2885,9 @@ def try_backward(trial, layer, forward, backward, case):
                    "which belongs to the caller", case)
     gradients = [checked_array(name, n, g, None) for n, g in zip(names, gradients)]
     trial.cases.append((case, dict(zip(names, gradients))))
-    failures = len(trial.failures)
     for gradient_name, gradient in zip(names, gradients):
         trial.judge(case, gradient_name, gradient)
-    if len(trial.failures) > failures:
+    if len(trial.failures) > failures or case.size > LARGE:
         return
     kept = [gradient.copy() for gradient in gradients]
     try:
@@ -2618,6 +2895,8 @@ def try_backward(trial, layer, forward, backward, case):
         if any(changed(a, np.asarray(b)) for a, b in zip(kept, again)):
             trial.warn("a second call with the same cache gives something else: "
                        "backward changes its cache")
+        else:
+            must_be_linear(trial, case, backward, cache, kept)
     except Misbehaviour as error:
         trial.warn(f"cannot be called twice with the same cache ({error})")
     # Another dout and another cache: gradients in a buffer of the function would be lost.
@@ -2625,6 +2904,44 @@ def try_backward(trial, layer, forward, backward, case):
     call(name, backward, 2 * case.upstream(), cache)
     if any(changed(a, b) for a, b in zip(kept, gradients)):
         trial.fail(f"{name} overwrites the gradients of an earlier call", case)
+
+
+def must_be_linear(trial, case, backward, cache, gradients):
+    """Gradients for the sum of two upstream gradients are the sums; NaN in dout is passed on.
+
+    The second one is written into the array of the first, as a caller may do.
+    """
+    def result(dout):
+        value = call(trial.name, backward, dout, cache)
+        return [np.array(g, dtype=float) for g in (value if isinstance(value, (tuple, list))
+                                                   else [value])]
+
+    dout = np.array(case.upstream())
+    other = np.random.default_rng(dout.size).standard_normal(dout.shape) * np.abs(dout).max()
+    other = other.astype(dout.dtype)
+    result(dout)
+    if changed(np.array(case.upstream()), dout):
+        trial.fail(f"{trial.name} changes {trial.subject.upstream}, which belongs to the caller",
+                   case)
+        return
+    dout[...] = other
+    second, both = result(dout), result(case.upstream() + other)
+    tolerance = TOLERANCE[case.dtype]
+    for name, a, b, c in zip(trial.subject.gradient_names, gradients, second, both):
+        size = max(np.abs(a).max(), np.abs(b).max(), case.floor)
+        if not np.abs(a + b - c).max() <= tolerance * size:
+            trial.fail(f"{name} is not linear in {trial.subject.upstream}: for the sum of two "
+                       "upstream gradients it must be the sum of their gradients", case)
+            return
+    try:
+        broken = result(np.full_like(dout, np.nan))
+        hidden = [name for name, a, b in zip(trial.subject.gradient_names, second, broken)
+                  if np.isfinite(b[a != 0]).any()]
+    except Misbehaviour as error:
+        hidden = [str(error)]
+    if hidden:
+        trial.warn(f"does not pass on NaN in {trial.subject.upstream} ({', '.join(hidden)}): "
+                   "a broken number should be seen, not turned into another")
 
 
 # ---------------------------------------------------------------- update rules and models
@@ -2646,6 +2963,8 @@ class Rule:
     def cases(self, _, rng):
         """Several steps from random weights, with all hyperparameters or with the defaults."""
         defaults = {"learning_rate": 0.1}
+        zeros = dict.fromkeys(self.hyperparameters, 0.0) | defaults
+        falling = self.hyperparameters | {"lr_decay": 0.5}
         cases = []
         for label, shape, steps, config, options in (
                 ("one step", (1,), 1, self.hyperparameters, {}),
@@ -2655,32 +2974,50 @@ class Rule:
                 ("four axes", (2, 1, 3, 2), 3, self.hyperparameters, {}),
                 ("thirty steps", (2, 2), 30, self.hyperparameters, {}),
                 ("many weights", (40, 50), 2, self.hyperparameters, {}),
+                ("three hundred steps", (2,), 300, self.hyperparameters, {}),
+                ("hyperparameters of 0", (2, 3), 3, zeros, {}),
+                ("a learning rate that falls", (2, 3), 4, falling, {}),
+                ("gradients with zeros", (4, 5), 4, self.hyperparameters, {"share": 0.3}),
                 ("large gradients", (2, 2), 3, self.hyperparameters, {"scale": 1e3}),
+                ("very large gradients", (2, 2), 3, self.hyperparameters, {"scale": 1e30}),
                 ("small gradients", (2, 2), 3, self.hyperparameters, {"scale": 1e-3}),
+                ("gradients as small as the default epsilon", (2, 2), 3, defaults, {"scale": 1e-8}),
+                ("with gaps and negative strides", (3, 2), 3, self.hyperparameters,
+                 {"layout": strided}),
                 ("float32", (3, 2), 5, self.hyperparameters, {"dtype": np.dtype(np.float32)}),
                 ("in Fortran order", (3, 2), 3, self.hyperparameters, {"layout": transposed}),
                 ("read-only arrays", (3, 2), 3, self.hyperparameters, {"layout": read_only})):
+            if config is falling and self.name == "sgd_momentum":
+                continue    # there, PyTorch's definition and the course's part: both are right
             dtype = options.get("dtype", np.dtype(np.float64))
+            dws = options.get("scale", 1) * rng.standard_normal((steps, *shape))
+            dws = np.where(rng.random(dws.shape) < options.get("share", 1), dws, 0.0)
             inputs = {"w": rng.standard_normal(shape).astype(dtype).astype(float),
-                      "dws": (options.get("scale", 1) * rng.standard_normal((steps, *shape)))
-                      .astype(dtype).astype(float), "config": config}
+                      "dws": dws.astype(dtype).astype(float), "config": config}
             cases.append(Case(label, inputs, None, {"w": Exact(self.reference(**inputs))}, dtype,
                               options.get("layout", np.array)))
         return cases
 
     def trial(self, name, functions, cases):
         """Follow the rule through every case."""
-        trial = Trial(name)
+        trial = Trial(name, self)
         for case in cases:
+            if len(case.inputs["dws"]) > 100 and trial.failures:
+                continue        # it is wrong in fewer steps
             try:
                 w, dws, config = case.arguments()
+                lr_decay = config.pop("lr_decay", 1)
                 path, neighbour, neighbours_config = [], w + 1, dict(config)
-                for dw in dws:
+                for t, dw in enumerate(dws):
+                    if t == 2:      # a run that is resumed: everything must be in config
+                        config = call(name, copy.deepcopy, config)
                     copies = w.copy(), dw.copy()
                     result = unpacked(name, call(name, functions[name], w, dw, config),
                                       ("next_w", "config"))
                     trial.protect(case, name, ("w", "dw"), (w, dw), copies)
                     w, config = checked_array(name, "next_w", result[0], None), result[1]
+                    if lr_decay != 1:
+                        config["learning_rate"] *= lr_decay
                     path.append(w.copy())
                     # Another parameter of this shape: the state must be in config, not global.
                     neighbour, neighbours_config = unpacked(
@@ -2709,6 +3046,11 @@ RULES = {rule.name: rule for rule in (
 )}
 
 
+MODEL_GUISES = (("", {}), ("float32", {"dtype": np.dtype(np.float32)}),
+                ("with gaps and negative strides", {"layout": strided}),
+                ("read-only arrays", {"layout": read_only}))
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A model of the contract: scores, loss, and the gradient of every parameter."""
@@ -2728,15 +3070,26 @@ class Model:
     def cases(self, _, rng):
         """Small models with random parameters."""
         cases = []
-        for arguments, label, inputs in self.draw(rng):
-            truth = {"loss": Exact(self.loss(**inputs))}
-            for name in self.parameters(inputs):
-                truth[f"d{name}"] = Exact(gradient_of(self.loss, name, **inputs))
-            if self.scores:
-                given = {k: v for k, v in inputs.items() if k not in ("y", "reg")}
-                truth["scores"] = Exact(self.scores(**given))
-            cases.append(Case(label, inputs, None, truth, constructor=arguments))
+        for arguments, label, drawn in self.draw(rng):
+            guises = MODEL_GUISES if label == "N = 1" else MODEL_GUISES[:2] if not label else \
+                MODEL_GUISES[:1]
+            for guise, options in guises:
+                dtype = options.get("dtype", np.float64)
+                inputs = {name: value.astype(dtype).astype(float) if isinstance(value, np.ndarray)
+                          and value.dtype.kind == "f" else value for name, value in drawn.items()}
+                cases.append(Case(", ".join(filter(None, (label, guise))), inputs, None,
+                                  self.truth(inputs), constructor=arguments, **options))
         return cases
+
+    def truth(self, inputs):
+        """Loss, gradients and scores by the references."""
+        truth = {"loss": Exact(self.loss(**inputs))}
+        for name in self.parameters(inputs):
+            truth[f"d{name}"] = Exact(gradient_of(self.loss, name, **inputs))
+        if self.scores:
+            given = {k: v for k, v in inputs.items() if k not in ("y", "reg")}
+            truth["scores"] = Exact(self.scores(**given))
+        return truth
 
     def parameters(self, inputs):
         """The names of the parameters among the inputs of the loss."""
@@ -2744,7 +3097,7 @@ class Model:
 
     def trial(self, name, functions, cases):
         """Scores, loss and gradients of every case."""
-        trial = Trial(name)
+        trial = Trial(name, self)
         for case in cases:
             try:
                 self._try(trial, functions[name], case)
@@ -2757,7 +3110,7 @@ class Model:
             accepted = inspect.signature(model_class).parameters
         except (TypeError, ValueError):
             accepted = {}
-        options = {"dtype": np.float64, "reg": case.inputs.get("reg", 0.0)}
+        options = {"dtype": case.dtype.type, "reg": case.inputs.get("reg", 0.0)}
         free = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
         arguments = {**case.constructor,
                      **{k: v for k, v in options.items() if free or k in accepted}}
@@ -2772,9 +3125,17 @@ class Model:
             if np.shape(params[name]) != case.inputs[name].shape:
                 raise Misbehaviour(f"{self.name}.params[{name!r}] has shape "
                                    f"{np.shape(params[name])}, not {case.inputs[name].shape}")
-            params[name] = case.inputs[name].copy()
+            dtype = np.asarray(params[name]).dtype
+            if "dtype" in arguments and dtype != case.dtype:
+                trial.warn(f"{self.name}.params[{name!r}] is {dtype} though dtype={case.dtype} was "
+                           "asked for")
+        weights = [params[name] for name in wanted if name.startswith("W")]
+        if all(np.ptp(W) == 0 for W in weights):
+            raise Misbehaviour(f"{self.name}.params: in each W all numbers are equal at the start, "
+                               "and would stay equal: random ones are needed")
+        params.update({name: np.array(case.inputs[name], case.dtype) for name in wanted})
         owner = f"{self.name}.loss"
-        data = [np.array(case.inputs[name]) for name in self.data]
+        data = [case.fresh(case.inputs[name]) for name in self.data]
         results = {}
         trial.cases.append((case, results))
         # Another batch before this one: nothing may be kept from it.
@@ -2794,29 +3155,46 @@ class Model:
             trial.judge(case, f"d{name}", grads[name])
         trial.protect(case, owner, (*self.data, *wanted),
                       (*data, *(model.params[name] for name in wanted)),
-                      [case.inputs[name] for name in (*self.data, *wanted)])
+                      [np.array(case.fresh(case.inputs[name])) for name in (*self.data, *wanted)])
         kept = {name: np.array(grads[name]) for name in wanted}
         call(owner, model.loss, 1.5 * data[0], data[1])
         if any(changed(kept[name], np.asarray(grads[name])) for name in wanted):
             trial.fail(f"{owner} overwrites the gradients of an earlier call", case)
+        # Training changes the weights in place, or puts new arrays: either must be seen.
+        for change in (in_place, anew):
+            change(model.params)
+            inputs = {**case.inputs, **{k: v.astype(float) for k, v in model.params.items()}}
+            loss = np.asarray(call(owner, model.loss, *data)[0], dtype=float)
+            if Exact(self.loss(**inputs)).difference(loss, TOLERANCE[case.dtype], 1.0):
+                trial.fail(f"{owner} does not see that params has changed ({change.__doc__})", case)
+                return
 
 
-def drawn_until(usable, draw):
-    """The first draw that keeps away from kinks."""
-    while True:
-        inputs = draw()
-        if usable(inputs):
-            return inputs
+def in_place(params):
+    """the arrays got other numbers"""
+    for W in params.values():
+        W *= 1.25
+
+
+def anew(params):
+    """there are other arrays in it"""
+    params.update({name: 0.75 * W for name, W in params.items()})
 
 
 def draw_two_layer(rng):
     """Cases of TwoLayerNet."""
     for label, (N, D, H, C), reg in (("", (3, 5, 4, 2), 0.0), ("with a penalty", (2, 3, 4, 5), 0.3),
-                                     ("N = 1", (1, 2, 3, 4), 0.1), ("a large batch", (70, 2, 3, 2), 0.1)):
+                                     ("N = 1", (1, 2, 3, 4), 0.1),
+                                     ("a large batch", (70, 2, 3, 2), 0.1),
+                                     ("labels are int32", (4, 1, 2, 3), 0),
+                                     ("N = D = H = C", (3, 3, 3, 3), 0),
+                                     ("labels are uint8", (300, 2, 2, 3), 0)):
         W1, b1 = rng.standard_normal((D, H)), rng.standard_normal(H)
         X = rng.standard_normal((20 * N, D))
         X = X[np.abs(fc_reference(X, W1, b1)).min(axis=1) > 0.05][:N]
-        inputs = {"X": X, "y": rng.integers(0, C, len(X)), "reg": reg, "W1": W1, "b1": b1,
+        kind = np.dtype(label.split()[-1] if label.startswith("labels") else int)
+        inputs = {"X": X, "y": rng.integers(0, C, len(X)).astype(kind), "reg": reg,
+                  "W1": W1, "b1": b1,
                   "W2": rng.standard_normal((H, C)), "b2": rng.standard_normal(C)}
         yield {"input_dim": D, "hidden_dim": H, "num_classes": C}, label, inputs
 
@@ -2825,45 +3203,57 @@ def draw_conv_net(rng):
     """Cases of ConvNet."""
     for label, (N, C, H, W, F, size, hidden, classes), reg in (
             ("", (2, 2, 5, 7, 3, 2, 4, 3), 0.0), ("with a penalty", (3, 1, 6, 5, 2, 3, 3, 2), 0.3),
-            ("N = 1", (1, 3, 4, 4, 2, 1, 3, 4), 0.1)):
+            ("N = 1", (1, 3, 4, 4, 2, 1, 3, 4), 0.1),
+            ("N = 1, one channel", (1, 1, 4, 5, 2, 2, 3, 2), 0),
+            ("labels are int32", (2, 1, 4, 3, 1, 2, 2, 3), 0.2),
+            ("a large batch, labels are uint8", (40, 1, 4, 4, 1, 1, 1, 3), 0.1)):
         features = F * ((H - size + 1) // 2) * ((W - size + 1) // 2)
-
-        def draw():
-            return {"X": rng.standard_normal((N, C, H, W)), "y": rng.integers(0, classes, N),
-                    "reg": reg, "W1": rng.standard_normal((F, C, size, size)),
-                    "W2": rng.standard_normal((features, hidden)) / math.sqrt(features),
-                    "b2": rng.standard_normal(hidden),
-                    "W3": rng.standard_normal((hidden, classes)), "b3": rng.standard_normal(classes)}
-
-        def usable(inputs):
-            filtered = conv_reference(inputs["X"], inputs["W1"])
-            pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
-            gaps = []
-            for _, rows, columns in pool_windows(filtered, pool_param):
-                top = np.sort(filtered[:, :, rows, columns].reshape(-1, 4), axis=1)
-                # Negative maxima are cut off to 0; there, ties do not matter.
-                gaps.append(np.where(top[:, 3] > 0, np.minimum(top[:, 3] - top[:, 2], top[:, 3]),
-                                     -top[:, 3]).min())
-            pooled = max_pool_reference(relu_reference(filtered), pool_param)
-            hidden_values = fc_reference(pooled, inputs["W2"], inputs["b2"])
-            return min(gaps) > 0.012 and np.abs(hidden_values).min() > 0.02
-
+        kind = np.dtype(label.split()[-1] if "labels" in label else int)
+        inputs = {"X": rng.standard_normal((20 * N, C, H, W)),
+                  "y": rng.integers(0, classes, N).astype(kind), "reg": reg,
+                  "W1": rng.standard_normal((F, C, size, size)),
+                  "W2": rng.standard_normal((features, hidden)) / math.sqrt(features),
+                  "b2": rng.standard_normal(hidden), "W3": rng.standard_normal((hidden, classes)),
+                  "b3": rng.standard_normal(classes)}
+        inputs["X"] = inputs["X"][distances_to_kinks(inputs) > 0.012][:N]
         yield ({"input_dim": (C, H, W), "num_filters": F, "filter_size": size, "hidden_dim": hidden,
-                "num_classes": classes}, label, drawn_until(usable, draw))
+                "num_classes": classes}, label, inputs)
+
+
+def distances_to_kinks(inputs):
+    """(N,): how near each image comes to a kink of ConvNet: a 0 before ReLU, or a tied maximum."""
+    filtered = conv_reference(inputs["X"], inputs["W1"])
+    pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+    N = len(filtered)
+    pooled = max_pool_reference(relu_reference(filtered), pool_param)
+    hidden = fc_reference(pooled, inputs["W2"], inputs["b2"])
+    distances = [np.abs(hidden).min(axis=1)]
+    for _, rows, columns in pool_windows(filtered, pool_param):
+        top = np.sort(filtered[:, :, rows, columns].reshape(N, -1, 4), axis=2)
+        # Negative maxima are cut off to 0; there, ties do not matter.
+        gap = np.where(top[:, :, 3] > 0, np.minimum(top[:, :, 3] - top[:, :, 2], top[:, :, 3]),
+                       -top[:, :, 3])
+        distances.append(gap.min(axis=1))
+    return np.min(distances, axis=0)
 
 
 def draw_captioning(rng):
     """Cases of CaptioningRNN; <NULL> is not always word 0."""
     special = ("<NULL>", "<START>", "<END>", "<UNK>")
-    for label, (N, T, D, W, H, V), null in (("", (3, 5, 4, 3, 2, 6), 0), ("N = 1", (1, 4, 2, 3, 4, 5), 0),
-                                            ("<NULL> is word 2", (2, 6, 3, 2, 3, 7), 2)):
+    for label, (N, T, D, W, H, V), null in (
+            ("", (3, 5, 4, 3, 2, 6), 0), ("N = 1", (1, 4, 2, 3, 4, 5), 0),
+            ("<NULL> is word 2", (2, 6, 3, 2, 3, 7), 2), ("one word", (2, 2, 1, 2, 2, 5), 0),
+            ("a large batch", (70, 3, 2, 1, 2, 5), 0), ("D = W = H = V", (5, 5, 5, 5, 5, 5), 0),
+            ("no padding", (2, 4, 2, 2, 3, 6), 0), ("words are int32", (2, 4, 3, 2, 2, 6), 0)):
         order = [1, 2, 0] if null else [0, 1, 2]
         word_to_idx = {word: order[k] if k < 3 else k
                        for k, word in enumerate([*special, *map(str, range(V - 4))])}
         null = word_to_idx["<NULL>"]
         captions = rng.integers(3, V, (N, T))
         captions[:, 0] = word_to_idx["<START>"]
-        for n, length in enumerate(rng.integers(2, T, N)):
+        captions = captions.astype(np.dtype("int32" if label.endswith("int32") else int))
+        lengths = rng.integers(min(2, T - 1), T, N) if label != "no padding" else []
+        for n, length in enumerate(lengths):
             captions[n, length] = word_to_idx["<END>"]
             captions[n, length + 1:] = null
 
@@ -2906,6 +3296,8 @@ def equals(actual, predicted, case):
     actual, predicted = np.asarray(actual), np.asarray(predicted, dtype=float)
     if actual.shape != predicted.shape:
         return False
+    with np.errstate(over="ignore"):        # what float32 cannot hold is infinite in both
+        predicted = predicted.astype(actual.dtype).astype(float)
     scale = max(np.abs(predicted[np.isfinite(predicted)]).max(initial=0), case.floor)
     return np.allclose(actual, predicted, rtol=0, atol=TOLERANCE[case.dtype] * scale,
                        equal_nan=True)
@@ -2920,7 +3312,7 @@ def prediction(mistake, case):
     try:
         with np.errstate(all="ignore"):
             return np.asarray(mistake.compute(**inputs))
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, TypeError, ArithmeticError):
         return None
 
 
@@ -3050,10 +3442,12 @@ def grade_one(name, functions, seed):
     if functions.get(name) is None:
         return Verdict(name, "missing", "there is no such function")
     if not callable(functions[name]):
-        return Verdict(name, "fail", f"{name} is a {type(functions[name]).__name__}, not a function")
+        kind = type(functions[name]).__name__
+        return Verdict(name, "fail", f"{name} is no function but of type {kind}")
     subject = next(s for s in SUBJECTS.values() if name in s.functions)
-    trial = subject.trial(name, functions, cases_of(subject.name, seed))
-    return verdict_of(trial, subject, functions)
+    with np.errstate(all="ignore"):         # wrong functions may well return infinities
+        trial = subject.trial(name, functions, cases_of(subject.name, seed))
+        return verdict_of(trial, subject, functions)
 
 
 # ---------------------------------------------------------------- grading in processes
@@ -3069,7 +3463,18 @@ def load(path):
     return module
 
 
-def work(path, names, seed):
+def limit_computing(seconds):
+    """This process ends when it has computed for so long from now on, where the system can do that.
+
+    Only time on a processor counts, so that a busy machine fails nobody. Windows cannot
+    do it; there the clock alone sets a limit.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def work(path, names, seed, seconds):
     """Grade functions of a file and print a line of JSON before and after each: the worker.
 
     What the file prints goes to nowhere: the lines go through a copy of standard output.
@@ -3084,6 +3489,7 @@ def work(path, names, seed):
         lines.flush()
 
     tell(stage="import")
+    limit_computing(seconds)
     try:
         module = load(path)
     except (Exception, SystemExit) as error:
@@ -3092,6 +3498,7 @@ def work(path, names, seed):
     functions = {name: getattr(module, name, None) for name in subject_names()}
     for name in names:
         tell(stage="start", name=name)
+        limit_computing(seconds)
         try:
             verdict = grade_one(name, functions, seed)
         except Exception as error:      # the file may have broken NumPy itself
@@ -3154,11 +3561,12 @@ def grade_file(path, names, seed=0, progress=None):
 def messages_of_worker(path, names, seed):
     """The worker's messages; a last one {"stage": what happened} if it hung or died."""
     command = [sys.executable, str(pathlib.Path(__file__).resolve()), "--worker", str(path),
-               "--seed", str(seed), *names]
+               "--seconds", str(SECONDS_PER_FUNCTION), "--seed", str(seed), *names]
     one_core = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     environment = {**os.environ, **one_core, "PYTHONDONTWRITEBYTECODE": "1"}
     worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, env=environment)
+                              stderr=subprocess.DEVNULL, env=environment,
+                              start_new_session=os.name == "posix")
     lines = queue.Queue()
 
     def read():
@@ -3171,23 +3579,55 @@ def messages_of_worker(path, names, seed):
     try:
         while True:
             try:
-                line = lines.get(timeout=SECONDS_PER_FUNCTION)
+                line = next_line(lines, worker)
             except queue.Empty:
-                yield {"stage": f"not finished after {SECONDS_PER_FUNCTION} seconds: "
-                                "an endless loop?"}
+                yield {"stage": f"not finished after {WAITING_PER_FUNCTION} seconds: an endless "
+                                "loop, or does it wait for something?"}
                 return
             if line is None:
-                yield {"stage": f"Python itself ended (exit code {worker.wait()}) in this function"}
+                yield {"stage": how_it_ended(worker.wait())}
                 return
             message = json.loads(line)
             yield message
             if message["stage"] in ("end", "no import"):
                 return
     finally:
-        worker.kill()
-        worker.wait()
+        end_with_children(worker)
         reader.join()
         worker.stdout.close()
+
+
+def next_line(lines, worker):
+    """What the worker says next; None if it has ended. Raises queue.Empty if it took too long."""
+    deadline = time.monotonic() + WAITING_PER_FUNCTION
+    while True:
+        # Its children may hold the pipe open after its own end: that alone tells nothing.
+        ended = worker.poll() is not None
+        try:
+            return lines.get(timeout=0.5)
+        except queue.Empty:
+            if ended:
+                return None
+            if time.monotonic() > deadline:
+                raise
+
+
+def how_it_ended(code):
+    """What the exit code of a worker that said nothing more means."""
+    if os.name == "posix" and code == -signal.SIGPROF:
+        return f"not finished after {SECONDS_PER_FUNCTION} seconds of computing: an endless loop?"
+    return f"Python itself ended (exit code {code})"
+
+
+def end_with_children(worker):
+    """Kill a worker and, where that is possible, whatever it started."""
+    if os.name == "posix":
+        try:
+            os.killpg(worker.pid, signal.SIGKILL)       # it leads a group of its own
+        except (ProcessLookupError, PermissionError):   # all have ended
+            pass
+    worker.kill()
+    worker.wait()
 
 
 # ---------------------------------------------------------------- reports
@@ -3296,6 +3736,7 @@ def parse(arguments):
     parser.add_argument("--seed", type=int, default=0, help="of the random cases (default: 0)")
     parser.add_argument("--list", action="store_true", help="show what can be graded, and stop")
     parser.add_argument("--worker", metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.seed < 0:
         parser.error(f"--seed expects a number of at least 0, got {options.seed}")
@@ -3318,7 +3759,7 @@ def main(arguments=None):
     """Run the command line; returns the exit code."""
     options = parse(arguments)
     if options.worker:
-        work(options.worker, options.names, options.seed)
+        work(options.worker, options.names, options.seed, options.seconds)
         return 0
     if options.list:
         for name, file in subject_names().items():

@@ -95,7 +95,7 @@ RUNS = {
     "synthetic_to_real": Run("python tests/synthetic_to_real.py --json synthetic_to_real.json",
                              "trained on drawn digits, tested on MNIST"),
     "benchmark": Run("python tests/benchmark.py --json benchmark.json"),
-    "autograder": Run("python tests/count_caught.py --json autograder.json"),
+    "autograder": Run("python tests/compare_graders.py --json autograder.json"),
 }
 HISTORIES = ("train_loss_per_word", "val_loss_per_word", "bleu_4_of_subset")
 

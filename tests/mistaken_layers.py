@@ -51,11 +51,16 @@ def functions_with(layer, mistake):
 def rule_with(rule, mistake):
     """{name: function} of an update rule that makes a mistake, and keeps its gradients in config."""
     def step(w, dw, config):
-        config = dict(config)
-        first, dws = config.pop("first", w), [*config.pop("dws", []), dw]
+        config = {"first": w, "dws": [], "rate": config["learning_rate"], **config}
+        config["dws"] = [*config["dws"], dw]
+        given = {k: v for k, v in config.items() if k not in ("first", "dws", "rate")}
+        steps_before = max(1, len(config["dws"]) - 1)
+        given["lr_decay"] = (given["learning_rate"] / config["rate"]) ** (1 / steps_before)
+        given["learning_rate"] = config["rate"]
         compute = mistake.compute if mistake else rule.reference
-        path = compute(w=np.asarray(first, float), dws=np.array(dws, float), config=config)
-        return path[-1].astype(w.dtype), {**config, "first": first, "dws": dws}
+        path = compute(w=np.asarray(config["first"], float), dws=np.array(config["dws"], float),
+                       config=given)
+        return path[-1].astype(w.dtype), config
 
     return {rule.name: step}
 
@@ -67,24 +72,26 @@ def model_with(model, mistake):
 
     class Mistaken:
         def __init__(self, *, dtype, reg=0.0, **constructor):
-            self.reg = reg
-            self.params = parameters_of(model, constructor)
+            self.reg, self.dtype = reg, dtype
+            self.params = parameters_of(model, constructor, dtype)
             self.null = constructor.get("word_to_idx", {}).get("<NULL>")
 
         def loss(self, *data):
+            params = {name: value.astype(float) for name, value in self.params.items()}
+            data = [value.astype(float) if value.dtype.kind == "f" else value for value in data]
             if len(data) == 1:
-                return model.scores(X=data[0], **self.params)
-            inputs = {**dict(zip(model.data, data)), **self.params}
+                return model.scores(X=data[0], **params).astype(self.dtype)
+            inputs = {**dict(zip(model.data, data)), **params}
             inputs |= {"reg": self.reg} if self.null is None else {"null": self.null}
             grads = {name: wrongly(f"d{name}", autograder.gradient_of(model.loss, name, **inputs),
-                                   inputs) for name in self.params}
+                                   inputs).astype(self.dtype) for name in self.params}
             return wrongly("loss", model.loss(**inputs), inputs), grads
 
     return {model.name: Mistaken}
 
 
-def parameters_of(model, sizes):
-    """Zeros of the shapes in the contract."""
+def parameters_of(model, sizes, dtype):
+    """Random numbers of the shapes in the contract."""
     if model.name == "TwoLayerNet":
         D, H, C = sizes["input_dim"], sizes["hidden_dim"], sizes["num_classes"]
         shapes = {"W1": (D, H), "b1": (H,), "W2": (H, C), "b2": (C,)}
@@ -98,7 +105,8 @@ def parameters_of(model, sizes):
         V = len(sizes["word_to_idx"])
         shapes = {"W_proj": (D, H), "b_proj": (H,), "W_embed": (V, W), "Wx": (W, H), "Wh": (H, H),
                   "b": (H,), "W_vocab": (H, V), "b_vocab": (V,)}
-    return {name: np.zeros(shape) for name, shape in shapes.items()}
+    rng = np.random.default_rng(0)
+    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
 
 
 def subject_with(name, mistake):

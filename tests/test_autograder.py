@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import autograder
+import compare_graders
 import mistaken_layers
+from stealthy_layers import STEALTHY
 from unusual_layers import UNUSUAL
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -21,9 +23,7 @@ MISTAKE_IDS = [f"{m.function}-{m.name}" for m in autograder.MISTAKES]
 @functools.cache
 def verdict_on(mistake, seed=0):
     """The verdict on a function that makes this mistake and is right otherwise."""
-    functions = mistaken_layers.subject_with(
-        mistaken_layers.subject_of(mistake.function).name, mistake)
-    return autograder.grade_one(mistake.function, functions, seed)
+    return compare_graders.verdict_on(mistake, seed)
 
 
 # ---------------------------------------------------------------- the references
@@ -107,17 +107,22 @@ def test_right_but_unusual(functions, wanted, label):
         assert verdict.status == wanted, verdict
 
 
+@pytest.mark.parametrize("functions, name, wanted, label", STEALTHY, ids=[e[3] for e in STEALTHY])
+def test_wrong_in_one_corner(functions, name, wanted, label):
+    verdict = autograder.grade_one(name, functions, seed=0)
+    assert verdict.status == wanted, verdict
+
+
 def test_there_are_enough_unusual_ones():
     assert len(UNUSUAL) >= 20
 
 
 def test_same_seed_same_verdicts():
-    mistake = next(m for m in autograder.MISTAKES if m.name == "conv_flips_dw")
+    mistake = next(m for m in autograder.MISTAKES if m.name == "fc_averages_dw")
     first = verdict_on(mistake)
     autograder.cases_of.cache_clear()
-    verdict_on.cache_clear()
-    assert verdict_on(mistake) == first
-    assert verdict_on(mistake, seed=1).actual != first.actual
+    assert compare_graders.verdict_on(mistake) == first
+    assert compare_graders.verdict_on(mistake, seed=1).actual != first.actual
 
 
 @pytest.mark.slow
@@ -130,6 +135,9 @@ def test_verdicts_do_not_depend_on_the_seed(seed):
         for name in functions:
             verdict = autograder.grade_one(name, functions, seed)
             assert verdict.status == wanted, (label, verdict)
+    for functions, name, wanted, label in STEALTHY:
+        verdict = autograder.grade_one(name, functions, seed)
+        assert verdict.status == wanted, (label, verdict)
     for name in autograder.SUBJECTS:
         functions = mistaken_layers.subject_with(name, None)
         assert {autograder.grade_one(f, functions, seed).status for f in functions} == {"pass"}
@@ -137,92 +145,22 @@ def test_verdicts_do_not_depend_on_the_seed(seed):
 
 # ---------------------------------------------------------------- the course's kind of test
 
-def course_examples():
-    """{layer: (inputs of the forward test, inputs of the backward test)}, as published courses do."""
-    rng = np.random.default_rng(0)
-    pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
-
-    def grid(*shape):
-        return np.linspace(-0.3, 0.4, int(np.prod(shape))).reshape(shape)
-
-    return {
-        "fc": ((grid(2, 4, 5, 6), grid(120, 3), grid(3)),
-               (rng.normal(size=(10, 2, 3)), rng.normal(size=(6, 5)), rng.normal(size=5))),
-        "relu": ((grid(3, 4),), (rng.normal(size=(10, 10)),)),
-        "conv": ((grid(1, 1, 4, 4), grid(1, 1, 2, 2)),
-                 (rng.normal(size=(1, 1, 5, 5)), rng.normal(size=(1, 1, 3, 3)))),
-        "max_pool": ((grid(2, 3, 4, 4), pool_param), (rng.normal(size=(3, 2, 8, 8)), pool_param)),
-        "softmax_loss": ((0.001 * rng.normal(size=(50, 10)), rng.integers(0, 10, 50)),) * 2,
-    }
-
-
-def course_accepts(layer, functions):
-    """One fixed example each: forward against known numbers, backward against the numerical
-    gradient of the forward pass of the same file."""
-    forward_inputs, backward_inputs = course_examples()[layer.name]
-
-    def close(actual, expected):
-        actual, expected = np.asarray(actual), np.asarray(expected)
-        if actual.shape != expected.shape:
-            return False
-        scale = np.maximum(1e-8, np.abs(actual) + np.abs(expected))
-        return bool((np.abs(actual - expected) / scale).max() < 1e-4)
-
-    def objective(name, shift, dout):
-        inputs = dict(zip(layer.inputs, backward_inputs))
-        inputs[name] = inputs[name] + shift
-        if layer.is_loss:
-            return functions[layer.name](*inputs.values())[0]
-        return np.sum(functions[layer.functions[0]](*inputs.values())[0] * dout)
-
-    try:
-        out = functions[layer.functions[0]](*forward_inputs)[0]
-        if not close(out, layer.reference(*forward_inputs)):
-            return False
-        result = functions[layer.functions[0]](*backward_inputs)
-        if layer.is_loss:
-            dout, gradients = None, result[1]
-        else:
-            dout = np.random.default_rng(1).normal(size=result[0].shape)
-            gradients = functions[layer.functions[1]](dout, result[1])
-    except (ValueError, IndexError, TypeError):
-        return False
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
-    for name, gradient in zip(layer.varied, gradients):
-        shape = dict(zip(layer.inputs, backward_inputs))[name].shape
-        own = autograder.numerical_gradient(
-            lambda shift, name=name: objective(name, shift, dout), shape, 1e-5)
-        if not close(gradient, own):
-            return False
-    return True
-
-
-def count_caught():
-    """(caught by theirs, of so many in layers.py, caught by ours, of so many in all)."""
-    theirs = in_layers = ours = 0
-    for mistake in autograder.MISTAKES:
-        subject = mistaken_layers.subject_of(mistake.function)
-        ours += verdict_on(mistake).status == "fail"
-        if subject.name in course_examples():
-            in_layers += 1
-            functions = mistaken_layers.subject_with(subject.name, mistake)
-            theirs += not course_accepts(subject, functions)
-    return theirs, in_layers, ours, len(autograder.MISTAKES)
-
-
-def sentence_of_counts(theirs, in_layers, ours, total):
-    return (f"theirs caught {theirs} of {total} mistakes ({theirs} of {in_layers} in layers.py, none "
-            f"in what they do not test); ours caught {ours} of {total}")
-
-
 def test_the_kind_of_test_that_courses_publish_catches_fewer(capsys):
-    theirs, in_layers, ours, total = count_caught()
+    counts = compare_graders.count_caught(verdict_on)
     with capsys.disabled():
-        print("\n" + sentence_of_counts(theirs, in_layers, ours, total))
-    assert 0 < theirs < in_layers and ours == total
-    for name in course_examples():
-        functions = mistaken_layers.subject_with(name, None)
-        assert course_accepts(autograder.LAYERS[name], functions)
+        print("\n" + compare_graders.sentence_of(counts))
+    assert 0 < counts["theirs"] < counts["in_layers"] and counts["ours"] == counts["mistakes"]
+    for name in compare_graders.EXAMPLES:
+        assert compare_graders.course_accepts(name, None)
+
+
+def test_the_comparison_is_written_as_json(tmp_path, monkeypatch):
+    monkeypatch.setattr(autograder, "MISTAKES", autograder.MISTAKES[:8])
+    compare_graders.main(["--json", str(tmp_path / "counts.json")])
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    assert counts["ours"] == counts["mistakes"] == 8
+    assert counts["functions"] == {"fc_forward": {"theirs": 3, "ours": 3, "mistakes": 3},
+                                   "fc_backward": {"theirs": 5, "ours": 5, "mistakes": 5}}
 
 
 # ---------------------------------------------------------------- files never seen before
@@ -249,7 +187,10 @@ BROKEN = {      # what fc_forward does -> part of what is said about it
     "import sys; sys.exit(0)": "SystemExit",
     "import os; os._exit(3)": "Python itself ended (exit code 3)",
     "while True: pass": "endless loop",
-    "import time; time.sleep(1000)": "endless loop",
+    "import time; time.sleep(1000)": "does it wait for something",
+    "import ctypes; ctypes.string_at(0)": "Python itself ended",
+    "import os; os.fork() and os._exit(4); x = 1\n    while True: pass": "exit code 4",
+    "import os; os.write(1, b'noise' * 10**5); print('x' * 10**6)": "returns None",
     "input('?')": "EOFError",
 }
 
@@ -263,7 +204,8 @@ def grade_source(tmp_path, source, names):
 
 @pytest.mark.parametrize("body", BROKEN)
 def test_a_broken_function_hides_no_other(tmp_path, monkeypatch, body):
-    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 3)
+    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
+    monkeypatch.setattr(autograder, "WAITING_PER_FUNCTION", 3)
     source = f"def fc_forward(x, w, b):\n    {body}\n{RELU}"
     verdicts = grade_source(tmp_path, source,
                             ["fc_forward", "fc_backward", "relu_forward", "relu_backward"])
@@ -279,7 +221,7 @@ def test_a_broken_function_hides_no_other(tmp_path, monkeypatch, body):
     ("import os; os._exit(1)", "exit code 1"), ("while True: pass", "endless loop"),
     ("x = '\\0'[5]", "IndexError")])
 def test_a_file_that_cannot_be_imported_fails_everywhere(tmp_path, monkeypatch, source, said):
-    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 2)
+    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
     for verdict in grade_source(tmp_path, source, ["fc_forward", "softmax_loss"]).values():
         assert verdict.status == "fail"
         assert "cannot be imported" in verdict.diagnosis and said in verdict.diagnosis
@@ -439,6 +381,3 @@ def test_the_project_gets_full_marks():
     done = run()
     assert done.returncode == 0 and "FAIL" not in done.stdout and "warn" not in done.stdout
 
-
-if __name__ == "__main__":
-    print(sentence_of_counts(*count_caught()))

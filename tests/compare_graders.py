@@ -1,0 +1,155 @@
+"""How many of the known mistakes are caught: by the kind of test that courses publish, and by ours.
+
+    python tests/compare_graders.py                 print the numbers
+    python tests/compare_graders.py --json FILE     and write them to a file
+
+The published kind of test has one fixed example for each layer: the forward pass
+against known numbers, the backward pass against the numerical gradient of the forward
+pass of the same file. It covers layers.py; for the recurrent layers, the update rules
+and the models courses publish no test.
+"""
+import argparse
+import functools
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import autograder
+import experiment
+import mistaken_layers
+from solver import save_atomically
+
+
+def examples():
+    """{layer: (inputs of the forward test, inputs of the backward test)}, as courses do."""
+    rng = np.random.default_rng(0)
+    pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+
+    def grid(*shape):
+        return np.linspace(-0.3, 0.4, int(np.prod(shape))).reshape(shape)
+
+    return {
+        "fc": ((grid(2, 4, 5, 6), grid(120, 3), grid(3)),
+               (rng.normal(size=(10, 2, 3)), rng.normal(size=(6, 5)), rng.normal(size=5))),
+        "relu": ((grid(3, 4),), (rng.normal(size=(10, 10)),)),
+        "conv": ((grid(1, 1, 4, 4), grid(1, 1, 2, 2)),
+                 (rng.normal(size=(1, 1, 5, 5)), rng.normal(size=(1, 1, 3, 3)))),
+        "max_pool": ((grid(2, 3, 4, 4), pool_param), (rng.normal(size=(3, 2, 8, 8)), pool_param)),
+        "softmax_loss": ((0.001 * rng.normal(size=(50, 10)), rng.integers(0, 10, 50)),) * 2,
+    }
+
+
+EXAMPLES = examples()
+
+
+def close(actual, expected):
+    """The relative error that published tests ask for."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    if actual.shape != expected.shape:
+        return False
+    scale = np.maximum(1e-8, np.abs(actual) + np.abs(expected))
+    return bool((np.abs(actual - expected) / scale).max() < 1e-4)
+
+
+@functools.cache
+def upstream(name):
+    """A random upstream gradient; 1 for a loss."""
+    layer = autograder.LAYERS[name]
+    out = layer.reference(*EXAMPLES[name][1])
+    return 1.0 if layer.is_loss else np.random.default_rng(1).normal(size=out.shape)
+
+
+@functools.cache
+def own_slope(name, mistake, argument, place, step=1e-5):
+    """One number of the numerical gradient of the forward pass of a file, right or wrong."""
+    layer = autograder.LAYERS[name]
+    forward = mistaken_layers.subject_with(name, mistake)[layer.functions[0]]
+    objectives = []
+    for shift in (step, -step):
+        inputs = {key: value.copy() for key, value in zip(layer.inputs, EXAMPLES[name][1])}
+        inputs[argument][place] += shift
+        objectives.append(np.sum(upstream(name) * forward(*inputs.values())[0]))
+    return (objectives[0] - objectives[1]) / (2 * step)
+
+
+def course_accepts(name, mistake):
+    """Whether the published kind of test passes a layer with a mistake, or a right one (None)."""
+    layer, functions = autograder.LAYERS[name], mistaken_layers.subject_with(name, mistake)
+    forward_inputs, inputs = EXAMPLES[name]
+    in_forward = mistake and mistake.function == layer.functions[0] and mistake.output != "dx"
+    try:
+        out = functions[layer.functions[0]](*forward_inputs)[0]
+        if not close(out, layer.reference(*forward_inputs)):
+            return False
+        result = functions[layer.functions[0]](*inputs)
+        gradients = result[1] if layer.is_loss else functions[layer.functions[1]](
+            upstream(name), result[1])
+        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+        for argument, gradient in zip(layer.varied, gradients):
+            shape = inputs[layer.inputs.index(argument)].shape
+            if gradient.shape != shape or not all(
+                    close(gradient[place], own_slope(name, mistake if in_forward else None,
+                                                     argument, place))
+                    for place in np.ndindex(shape)):
+                return False
+    except (ValueError, IndexError, TypeError):
+        return False
+    return True
+
+
+def verdict_on(mistake, seed=0):
+    """Our verdict on a function that makes this mistake and is right otherwise."""
+    functions = mistaken_layers.subject_with(
+        mistaken_layers.subject_of(mistake.function).name, mistake)
+    return autograder.grade_one(mistake.function, functions, seed)
+
+
+def count_caught(verdict_on=verdict_on):
+    """How many mistakes there are and how many are caught, named, in all and for each function."""
+    functions = {}
+    counts = {"mistakes": 0, "in_layers": 0, "theirs": 0, "ours": 0, "named": 0}
+    for mistake in autograder.MISTAKES:
+        name = mistaken_layers.subject_of(mistake.function).name
+        verdict = verdict_on(mistake)
+        ours = verdict.status == "fail"
+        theirs = name in EXAMPLES and not course_accepts(name, mistake)
+        counts["in_layers"] += name in EXAMPLES
+        counts["named"] += mistake.name in verdict.mistakes
+        row = functions.setdefault(mistake.function, {"theirs": 0, "ours": 0, "mistakes": 0})
+        for totals in (counts, row):
+            totals["mistakes"] += 1
+            totals["theirs"] += theirs
+            totals["ours"] += ours
+    return {**counts, "functions": functions}
+
+
+def sentence_of(counts):
+    """The numbers in words."""
+    return ("theirs caught {theirs} of {mistakes} mistakes ({theirs} of {in_layers} in layers.py, "
+            "none in what they do not test); ours caught {ours} of {mistakes}, and named {named}"
+            ).format(**counts)
+
+
+def main(arguments=None):
+    """Count, print, write."""
+    parser = argparse.ArgumentParser(description="Compare the autograder with the tests that "
+                                     "courses publish, on the table of known mistakes.")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers to this file too")
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    counts = count_caught()
+    print(sentence_of(counts))
+    if options.json:
+        result = {**counts, "seconds": round(time.monotonic() - started, 1),
+                  "environment": experiment.environment()}
+        save_atomically(options.json,
+                        lambda file: file.write(json.dumps(result, indent=2).encode()))
+
+
+if __name__ == "__main__":
+    experiment.run(main)
