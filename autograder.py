@@ -2540,7 +2540,7 @@ class Verdict:
     name: str
     status: str                     # pass, warn, fail or missing
     diagnosis: str = ""
-    case: str = None                # the smallest failing case
+    case: str = None                # a small failing case
     place: str = None               # the worst index there
     expected: float = None
     actual: float = None
@@ -3404,7 +3404,9 @@ def verdict_of(trial, subject, functions):
             fits_own_forward(subject, functions, wrong[0].case):
         sentences.append(f"these are the gradients of the {subject.functions[0]} of this file, "
                          "which is wrong itself: mend that first")
-    first = wrong[0]
+    # The smallest case in which one number can be pointed at says more than a sum.
+    first = next((f for f in wrong if f.difference and isinstance(f.difference.place, tuple)),
+                 wrong[0])
     verdict = Verdict(trial.name, "fail", "; ".join(sentences), first.case.describe(),
                       mistakes=tuple(mistakes), derivation=subject.section)
     if first.difference:
