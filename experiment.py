@@ -363,9 +363,10 @@ def learning_curves(history, title, metric="accuracy"):
     position = np.arange(1, len(losses) + 1) * len(epochs) / len(losses)
     left.plot(position, losses, color=COLOURS["other"], linewidth=0.5, label="each step")
     window = max(1, len(losses) // (4 * len(epochs)))
-    smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-    left.plot(position[window - 1:], smooth, color=COLOURS["train"],
-              label=f"mean of {window} steps" if window > 1 else None)
+    if window > 1:
+        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+        left.plot(position[window - 1:], smooth, color=COLOURS["train"],
+                  label=f"mean of {window} steps")
     left.set(xlabel="epoch", ylabel="training loss", yscale="log")
     left.legend()
     right.plot(epochs, history["train_accuracy"], ".-", color=COLOURS["train"],
@@ -406,22 +407,23 @@ def mistakes(X, y, scores, title, rows=4, columns=6):
     confidence = probabilities[wrong, predictions[wrong]]
     shown = wrong[np.argsort(-confidence, kind="stable")][:rows * columns]
     rows = max(1, -(-len(shown) // columns))
-    figure = new_figure(1.7 * columns, 2.5 * rows + 0.6, title)
-    grid = figure.subplots(2 * rows, columns, squeeze=False,
-                           gridspec_kw={"height_ratios": [3, 1.3] * rows})
+    figure = new_figure(1.7 * columns, 2.3 * rows + 0.6, title)
+    grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for place, sample in enumerate(shown):
-        row, column = divmod(place, columns)
-        picture, bars = grid[2 * row, column], grid[2 * row + 1, column]
-        picture.imshow(X[sample].reshape(28, 28), cmap="gray_r")
-        picture.set_title(f"true {y[sample]}, read {predictions[sample]}", fontsize=9)
-        classes = np.arange(probabilities.shape[1])
-        colours = [COLOURS["right"] if c == y[sample] else
-                   COLOURS["wrong"] if c == predictions[sample] else COLOURS["other"]
-                   for c in classes]
-        bars.bar(classes, probabilities[sample], color=colours)
-        bars.set_axis_on()
-        bars.set(ylim=(0, 1), yticks=[], xticks=classes)
-        bars.tick_params(labelsize=6, length=0, pad=1)
+    classes = np.arange(probabilities.shape[1])
+    for axes, sample in zip(grid.flat, shown):
+        read, true = predictions[sample], y[sample]
+        colours = [COLOURS["right"] if c == true else COLOURS["wrong"] if c == read else
+                   COLOURS["other"] for c in classes]
+        # The picture stands on the bars of its probabilities, in one pair of axes: matplotlib
+        # needs most of its time for axes and the labels of their ticks.
+        axes.set_axis_on()
+        axes.imshow(X[sample].reshape(28, 28), cmap="gray_r", extent=(-0.5, 9.5, 4, 14))
+        axes.bar(classes, 3.5 * probabilities[sample], color=colours)
+        axes.set(ylim=(0, 14), xticks=[read, true], yticks=[],
+                 title=f"true {true}, read {read}")
+        axes.title.set_fontsize(9)
+        axes.tick_params(labelsize=8, length=0, pad=1)
+        axes.spines[["left", "right", "top"]].set_visible(False)
     return figure

@@ -171,10 +171,15 @@ def test_killed_at_fifty_random_moments(script, tiny_mnist, whole_runs, tmp_path
         print(f"\n{script}: {kills} kills, {identical} identical")
 
 
-@every_script
-@pytest.mark.parametrize("killed_write", [
-    1, pytest.param(2, marks=pytest.mark.slow), 3, *(
-        pytest.param(number, marks=pytest.mark.slow) for number in range(4, 9))])
+def writes_to_be_killed():
+    """One of each script, the first or one that replaces a checkpoint; with --slow all."""
+    for script, always in zip(TASKS, (1, 3, 3)):
+        for number in range(1, 9):
+            marks = () if number == always else pytest.mark.slow
+            yield pytest.param(script, number, marks=marks)
+
+
+@pytest.mark.parametrize("script, killed_write", writes_to_be_killed())
 def test_killed_while_writing_a_file(script, killed_write, tiny_mnist, whole_runs, tmp_path):
     """Half of a checkpoint or picture is on disk when the process dies."""
     expected, _ = whole_runs(script)

@@ -570,6 +570,17 @@ def metrics_of(folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
+def run_here(capsys, *arguments):
+    """What the script prints, run within this process, which has imported PyTorch already."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)            # as in the processes that it is compared with
+    try:
+        tl.main([str(argument) for argument in arguments])
+    finally:
+        torch.set_num_threads(threads)
+    return capsys.readouterr().out
+
+
 def started_run(*arguments):
     """The script at work in a process of its own."""
     return subprocess.Popen(
@@ -611,8 +622,8 @@ def without_times(metrics):
 
 def test_a_folder_of_pictures_and_resume_equals_never_stopping(folder, tmp_path, capsys):
     options = [*SMALL, "--data-dir", folder, "--seed", 3, "--device", "cpu"]
-    done = run(*options, "--out", tmp_path / "whole")
-    assert "skipped:" in done.stdout and "broken.jpg" in done.stdout and done.stderr == ""
+    printed = run_here(capsys, *options, "--out", tmp_path / "whole")
+    assert "skipped:" in printed and "broken.jpg" in printed
     metrics = metrics_of(tmp_path / "whole")
     assert metrics["data"] == "real" and metrics["classes"] == ["dull", "red"]
     assert (metrics["num_train"], metrics["num_val"]) == (22, 14)
@@ -622,19 +633,18 @@ def test_a_folder_of_pictures_and_resume_equals_never_stopping(folder, tmp_path,
         history = metrics["history"][name]
         assert metrics[name]["val_accuracy"] == max(history["val_accuracy"])
         assert metrics[name]["before_accuracy"] == history["before"]["accuracy"]
-        assert f"{metrics[name]['val_accuracy']:.2%}" in done.stdout
+        assert f"{metrics[name]['val_accuracy']:.2%}" in printed
     assert PICTURES <= set(os.listdir(tmp_path / "whole"))
 
     options += ["--out", tmp_path / "stopped"]
     errors = stopped_run(signal.SIGINT, "frozen  epoch 1/2", *options)
     assert "Traceback" not in errors and errors.strip().endswith("--resume")
     stopped_run(signal.SIGKILL, "scratch  epoch 1/2", *options, "--resume")
-    run(*options, "--resume")
+    options += ["--resume"]
+    run_here(capsys, *options)
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
-    again = [*map(str, options), "--resume"]
-    tl.main(again)
-    assert "This run is finished" in capsys.readouterr().out
-    error = failing_run(capsys, *again, "--learning-rate", 1)
+    assert "This run is finished" in run_here(capsys, *options)
+    error = failing_run(capsys, *options, "--learning-rate", 1)
     assert "another training: its learning_rate is None, now 1.0" in error
 
 
@@ -663,12 +673,12 @@ def test_killed_at_ten_random_moments(folder, tmp_path, capsys):
         print(f"\ntransfer_learning: {kills} kills, {kills} identical")
 
 
-def test_two_processes_do_what_one_does(folder, tmp_path):
+def test_two_processes_do_what_one_does(folder, tmp_path, capsys):
     """Dropout and BatchNorm's batches differ between processes, so this network has neither."""
     options = [*SMALL, "--data-dir", folder, "--device", "cpu", "--freeze-batchnorm",
                "--scenarios", "finetune", "freeze", "--batch-size", 5,
                "--arch", "shufflenet_v2_x0_5"]
-    run(*options, "--out", tmp_path / "one")
+    run_here(capsys, *options, "--out", tmp_path / "one")
     two = run(*options, "--out", tmp_path / "two", launcher=[
         "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
     assert two.stdout.count("frozen  epoch 2/2") == 1
