@@ -12,6 +12,7 @@ reported as such. Photographs are not copied: they belong to those who took them
 import argparse
 import dataclasses
 import importlib
+import itertools
 import json
 import os
 import pathlib
@@ -45,10 +46,12 @@ class Run:
     command: the command line, as somebody with the same data gives it
     data: what the figures are about
     pictures: those of the results folder that the documents show
+    samples: whether captions that the network has written are shown
     """
     command: str
     data: str = ""
     pictures: tuple = ()
+    samples: bool = False
 
     @property
     def script(self):
@@ -74,8 +77,8 @@ RUNS = {
                            f"{DRAWN}: digits of our own, not MNIST"),
     "cnn_synthetic": Run("python cnn_train.py --data synthetic",
                          f"{DRAWN}: digits of our own, not MNIST", ("mistakes",)),
-    "captions_rnn": Run(CAPTIONS, FLICKR, ("learning_curves",)),
-    "captions_lstm": Run(f"{CAPTIONS} --cell lstm", FLICKR, ("learning_curves",)),
+    "captions_rnn": Run(CAPTIONS, FLICKR, ("learning_curves",), samples=True),
+    "captions_lstm": Run(f"{CAPTIONS} --cell lstm", FLICKR, ("learning_curves",), samples=True),
     "captions_overfit": Run(f"{CAPTIONS} --overfit 50", FLICKR),
     "captions_synthetic": Run("python image_captioning.py --data synthetic",
                               f"{DRAWN}: scenes of our own, not COCO",
@@ -117,7 +120,7 @@ def gather(folder, names):
             for picture in run.pictures:
                 copy_picture(folder / name / f"{picture}.png",
                              FIGURES / f"{name}_{picture}.png")
-        stored[name] = needed(metrics)
+        stored[name] = needed(run, metrics)
         print(f"{name}: taken over")
     ordered = {name: stored[name] for name in RUNS if name in stored}
     save(STORED, json.dumps(ordered, indent=1) + "\n")
@@ -164,9 +167,15 @@ def plain(config):
             for key, value in config.items()}
 
 
-def needed(metrics):
-    """What the documents need of the metrics: nothing of each step, no folder of the machine."""
-    kept = {key: value for key, value in metrics.items() if key != "history"}
+def needed(run, metrics):
+    """What the documents need of the metrics: nothing of each step, no folder of the machine.
+
+    Of the captions that people wrote, which are theirs, only which words the network's share.
+    """
+    kept = {key: value for key, value in metrics.items() if key not in ("history", "samples")}
+    if run.samples and "samples" in metrics:
+        kept["samples"] = {part: [shared_words(**sample) for sample in samples]
+                           for part, samples in metrics["samples"].items()}
     history = {key: metrics.get("history", {})[key] for key in HISTORIES
                if key in metrics.get("history", {})}
     if history:
@@ -177,6 +186,12 @@ def needed(metrics):
         kept["environment"] = {**experiment.environment(), "threads": None,
                                "recorded_later": True}
     return kept
+
+
+def shared_words(written, references):
+    """A caption, and those of its words that are in somebody's caption of the same picture."""
+    theirs = set(" ".join(references).split())
+    return {"written": written, "shared": sorted(set(written.split()) & theirs)}
 
 
 def copy_picture(source, target):
@@ -344,16 +359,23 @@ def caption_curves(result):
 
 
 def caption_samples(result):
-    """What the network writes beside what people wrote."""
+    """What the network writes; in bold what people also wrote."""
+    if "samples" not in result:
+        return "**Not measured:** samples of its captions."
     names = {"train": "Pictures it has learned from", "val": "Pictures it has never seen"}
-    tables = []
-    for part, label in names.items():
-        if part in result.get("samples", {}):
-            rows = [[f"**{sample['written']}**", "<br>".join(sample["references"])]
-                    for sample in result["samples"][part]]
-            tables.append(f"{label}:\n\n"
-                          + table(["the network writes", "people wrote"], rows, left=2))
-    return blocks(*tables) or "**Not measured:** samples of its captions."
+    lists = ["Captions it writes. A word in bold is also in a caption that somebody wrote of the "
+             "same picture."]
+    for part, samples in result["samples"].items():
+        captions = [f"* {with_shared_in_bold(**sample)}" for sample in samples]
+        lists.append("\n".join([f"{names[part]}:", "", *captions]))
+    return blocks(*lists)
+
+
+def with_shared_in_bold(written, shared):
+    """The caption in Markdown."""
+    parts = ((is_shared, " ".join(words)) for is_shared, words
+             in itertools.groupby(written.split(), lambda word: word in shared))
+    return " ".join(f"**{words}**" if is_shared else words for is_shared, words in parts)
 
 
 def section_captions(results):
@@ -436,12 +458,15 @@ WORKLOADS = {
     "W2-dx": "the same, with the gradient of the images",
     "W3a": "convolution and gradients, x (64, 32, 28, 28), w (64, 32, 3, 3)",
     "W3b": "convolution and gradients, x (32, 3, 64, 64), w (32, 3, 5, 5)",
+    "W4-25": "Adam step of the captioning RNN, 25 captions",
+    "W4-100": "the same with 100 captions",
+    "W5": "100 captions written, greedily",
 }
 
 
 def section_speed(results):
     def text(result):
-        rows = [[row["workload"], WORKLOADS.get(row["workload"], ""), row["threads"],
+        rows = [[row["workload"], WORKLOADS[row["workload"]], row["threads"],
                  f"{row['ours_ms']:.2f}", f"{row['torch_ms']:.2f}",
                  f"{row['ratio']:.2f}" if row["quiet"] else "busy",
                  f"{row['product_limit']:.0%}", f"{row['extra_mb']:.1f}"]

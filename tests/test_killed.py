@@ -179,7 +179,7 @@ def writes_to_be_killed():
             yield pytest.param(script, number, marks=marks)
 
 
-@pytest.mark.parametrize("script, killed_write", writes_to_be_killed())
+@pytest.mark.parametrize("script, killed_write", list(writes_to_be_killed()))
 def test_killed_while_writing_a_file(script, killed_write, tiny_mnist, whole_runs, tmp_path):
     """Half of a checkpoint or picture is on disk when the process dies."""
     expected, _ = whole_runs(script)
