@@ -375,7 +375,7 @@ def learning_curves(history, title, metric="accuracy"):
                label="validation")
     right.set(xlabel="epoch", ylabel=metric)
     right.xaxis.get_major_locator().set_params(integer=True)
-    right.legend()
+    right.legend(loc="lower right")         # accuracies rise
     return figure
 
 

@@ -674,7 +674,7 @@ def curves_figure(histories, title):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     axes.plot([], [], "--", color="0.3", label="on training pictures")
-    axes.legend()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
