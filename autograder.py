@@ -121,10 +121,12 @@ def conv_reference(x, w):
 def conv_gradients(x, w, dout):
     """dx and dw of the convolution: each output pixel pays its window and the filter."""
     HH, WW = w.shape[2:]
+    filters = w.reshape(len(w), -1)
     dx, dw = np.zeros(x.shape), np.zeros(w.shape)
     for i, j in np.ndindex(dout.shape[2:]):
-        dx[:, :, i:i + HH, j:j + WW] += np.tensordot(dout[:, :, i, j], w, axes=(1, 0))
-        dw += np.tensordot(dout[:, :, i, j], x[:, :, i:i + HH, j:j + WW], axes=(0, 0))
+        window = x[:, :, i:i + HH, j:j + WW]
+        dx[:, :, i:i + HH, j:j + WW] += (dout[:, :, i, j] @ filters).reshape(window.shape)
+        dw += (dout[:, :, i, j].T @ window.reshape(len(x), -1)).reshape(w.shape)
     return {"dx": dx, "dw": dw}
 
 

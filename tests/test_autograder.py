@@ -205,7 +205,7 @@ def grade_source(tmp_path, source, names):
 @pytest.mark.parametrize("body", BROKEN)
 def test_a_broken_function_hides_no_other(tmp_path, monkeypatch, body):
     monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
-    monkeypatch.setattr(autograder, "WAITING_PER_FUNCTION", 3)
+    monkeypatch.setattr(autograder, "WAITING_PER_FUNCTION", 1)
     source = f"def fc_forward(x, w, b):\n    {body}\n{RELU}"
     verdicts = grade_source(tmp_path, source,
                             ["fc_forward", "fc_backward", "relu_forward", "relu_backward"])

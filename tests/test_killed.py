@@ -3,6 +3,7 @@
 kill -9 leaves no chance to clean up. Whatever moment it hits, in the middle of a step, of a
 checkpoint or of a picture, the next run with --resume has to arrive at the same bits.
 """
+import functools
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from solver import read_checkpoint
-from test_scripts import ROOT, metrics_of, run, tiny_mnist, without_times
+from test_scripts import ROOT, at_once, metrics_of, run, tiny_mnist, without_times
 
 # What each script is asked to do: small, but with several checkpoints on the way. DIGITS stands
 # for the folder of the tests' own digits.
@@ -144,9 +145,12 @@ def kill_and_resume(script, digits, whole_run, out, kills, seed):
     return hits
 
 
-@every_script
-def test_killed_at_random_moments(script, tiny_mnist, whole_runs, tmp_path):
-    assert kill_and_resume(script, tiny_mnist, whole_runs(script), tmp_path, kills=2, seed=0) == 2
+def test_killed_at_random_moments(tiny_mnist, whole_runs, tmp_path):
+    def kill_twice(script):
+        return kill_and_resume(script, tiny_mnist, whole_runs(script), tmp_path / script,
+                               kills=2, seed=0)
+
+    assert at_once(*(functools.partial(kill_twice, script) for script in TASKS)) == [2, 2, 2]
 
 
 @pytest.mark.slow

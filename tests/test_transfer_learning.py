@@ -21,6 +21,7 @@ import experiment
 import transfer_learning as tl
 from data.download import DownloadError
 from solver import CheckpointError, DivergedError
+from test_scripts import at_once
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -620,9 +621,20 @@ def without_times(metrics):
     return metrics
 
 
-def test_a_folder_of_pictures_and_resume_equals_never_stopping(folder, tmp_path, capsys):
+def test_a_folder_of_pictures_and_resume_equals_never_stopping(
+        folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")      # as in the processes
     options = [*SMALL, "--data-dir", folder, "--seed", 3, "--device", "cpu"]
-    printed = run_here(capsys, *options, "--out", tmp_path / "whole")
+
+    def stop_twice():
+        errors = stopped_run(signal.SIGINT, "frozen  epoch 1/2", *options,
+                             "--out", tmp_path / "stopped")
+        assert "Traceback" not in errors and errors.strip().endswith("--resume")
+        stopped_run(signal.SIGKILL, "scratch  epoch 1/2", *options,
+                    "--out", tmp_path / "stopped", "--resume")
+
+    whole, _ = at_once(lambda: run(*options, "--out", tmp_path / "whole"), stop_twice)
+    printed = whole.stdout
     assert "skipped:" in printed and "broken.jpg" in printed
     metrics = metrics_of(tmp_path / "whole")
     assert metrics["data"] == "real" and metrics["classes"] == ["dull", "red"]
@@ -636,11 +648,7 @@ def test_a_folder_of_pictures_and_resume_equals_never_stopping(folder, tmp_path,
         assert f"{metrics[name]['val_accuracy']:.2%}" in printed
     assert PICTURES <= set(os.listdir(tmp_path / "whole"))
 
-    options += ["--out", tmp_path / "stopped"]
-    errors = stopped_run(signal.SIGINT, "frozen  epoch 1/2", *options)
-    assert "Traceback" not in errors and errors.strip().endswith("--resume")
-    stopped_run(signal.SIGKILL, "scratch  epoch 1/2", *options, "--resume")
-    options += ["--resume"]
+    options += ["--out", tmp_path / "stopped", "--resume"]
     run_here(capsys, *options)
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
     assert "This run is finished" in run_here(capsys, *options)
@@ -673,14 +681,15 @@ def test_killed_at_ten_random_moments(folder, tmp_path, capsys):
         print(f"\ntransfer_learning: {kills} kills, {kills} identical")
 
 
-def test_two_processes_do_what_one_does(folder, tmp_path, capsys):
+def test_two_processes_do_what_one_does(folder, tmp_path):
     """Dropout and BatchNorm's batches differ between processes, so this network has neither."""
     options = [*SMALL, "--data-dir", folder, "--device", "cpu", "--freeze-batchnorm",
                "--scenarios", "finetune", "freeze", "--batch-size", 5,
                "--arch", "shufflenet_v2_x0_5"]
-    run_here(capsys, *options, "--out", tmp_path / "one")
-    two = run(*options, "--out", tmp_path / "two", launcher=[
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
+    _, two = at_once(
+        lambda: run(*options, "--out", tmp_path / "one"),
+        lambda: run(*options, "--out", tmp_path / "two", launcher=[
+            "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]))
     assert two.stdout.count("frozen  epoch 2/2") == 1
     one, two = (metrics_of(tmp_path / name) for name in ("one", "two"))
     assert (one["processes"], two["processes"]) == (1, 2)
@@ -692,7 +701,8 @@ def test_two_processes_do_what_one_does(folder, tmp_path, capsys):
 
 
 def test_the_offline_experiment(tmp_path):
-    done = run("--quick", "--data", "synthetic", "--out", tmp_path)
+    done = run("--quick", "--data", "synthetic", "--arch", "shufflenet_v2_x0_5",
+               "--out", tmp_path)
     assert "*** SYNTHETIC DATA" in done.stdout and "drawn ants and bees" in done.stdout
     metrics = metrics_of(tmp_path)
     assert metrics["data"] == "synthetic"
