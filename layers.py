@@ -115,18 +115,20 @@ def relu_backward(dout, cache):
     return keep_where(~(x <= 0), dout)
 
 
-def keep_where(mask, values):
+def keep_where(mask, values, out=None):
     """`values` where the mask is True and 0 elsewhere, as np.where(mask, values, 0).
 
+    out: an array of the shape and dtype of `values` to write into, if there is one.
     The bits of each number, read as an integer, times 0 or 1: ten times as fast
     as np.where, and unlike a product of floats it makes 0 of ∞ and NaN.
     """
+    out = empty(values.shape, values.dtype) if out is None else out
     if values.dtype.itemsize > 8:
-        return np.where(mask, values, values.dtype.type(0))
+        out[...] = np.where(mask, values, values.dtype.type(0))
+        return out
     bits = np.dtype(f"i{values.dtype.itemsize}")
-    kept = empty(values.shape, values.dtype)
-    np.multiply(values.view(bits), mask, out=kept.view(bits))
-    return kept
+    np.multiply(values.view(bits), mask, out=out.view(bits))
+    return out
 
 
 # ---------------------------------------------------------------- convolution
@@ -201,8 +203,9 @@ def conv_backward(dout, cache, *, needs_dx=True):
     return dx, dw_columns.T.reshape(w.shape)
 
 
-# The columns of a block are to stay in a core's second-level cache while they are used.
-_BLOCK_BYTES = 768 * 1024
+# The columns of a block are to stay in the cache while they are used: half of this would fit
+# a core's own, but NumPy's calls for each block then cost more than the shared one's distance.
+_BLOCK_BYTES = 3 * 1024 * 1024
 
 
 def _column_blocks(x, HH, WW, dtype):
@@ -258,8 +261,10 @@ def _add_columns(dx, dcolumns, HH, WW):
     N, C, H, W = dx.shape
     OH, OW = H - HH + 1, W - WW + 1
     dcolumns = dcolumns.reshape(N, C, HH, WW, OH, OW)
-    shifted = zeros((N, C, WW, H, OW), dx.dtype)
-    for i in range(HH):
+    shifted = empty((N, C, WW, H, OW), dx.dtype)
+    shifted[:, :, :, :OH] = dcolumns[:, :, 0]
+    shifted[:, :, :, OH:] = 0
+    for i in range(1, HH):
         shifted[:, :, :, i:i + OH] += dcolumns[:, :, i]
     for j in range(WW):
         dx[:, :, :, j:j + OW] += shifted[:, :, j]
@@ -302,10 +307,12 @@ def max_pool_backward(dout, cache):
     x, out, pool_param = as_cache("max_pool_backward", cache, 4, 4, dict)
     dout = as_upstream_gradient("max_pool_backward", dout, out.shape)
     pool_height, pool_width, stride = _pool_sizes(pool_param, x.shape[2:])
-    dx = zeros(x.shape, dout.dtype)
+    dx = empty(x.shape, dout.dtype)
     views = list(zip(_pool_views(x, pool_height, pool_width, stride),
                      _pool_views(dx, pool_height, pool_width, stride)))
     overlap = stride < max(pool_height, pool_width)
+    if overlap or dx.size > out.size * len(views):
+        dx.fill(0)                              # else every pixel is in one window and written
     any_nan = np.isnan(out).any()
     unpaid = np.ones(out.shape, dtype=bool)
     for place, (view, dx_view) in enumerate(views, start=1):
@@ -321,7 +328,7 @@ def max_pool_backward(dout, cache):
         if overlap:
             dx_view += keep_where(winner, dout)
         else:
-            dx_view[...] = keep_where(winner, dout)
+            keep_where(winner, dout, out=dx_view)
     return dx
 
 
