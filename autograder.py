@@ -2586,7 +2586,7 @@ def describe_error(error):
     return f"{type(error).__name__}{': ' if message else ''}{message[:200]}{where}"
 
 
-def checked_array(owner, name, value, shape):
+def checked_array(owner, name, value):
     """Raise Misbehaviour unless value is a real floating-point array; its shape is judged later."""
     if value is None:
         raise Misbehaviour(f"{owner} returns None for {name}: it is not written yet, "
@@ -2663,7 +2663,7 @@ class Trial:
     def judge(self, case, name, value):
         """Compare one output with the truth."""
         truth = case.truth[name]
-        array = checked_array(self.name, name, value, truth.shape)
+        array = checked_array(self.name, name, value)
         if array.shape != truth.shape:
             self.fail(f"{name} has shape {array.shape}, not {truth.shape}", case, output=name,
                       actual=array)
@@ -2681,7 +2681,7 @@ class Trial:
         """Compare the loss with the truth; a float is as good as a scalar array."""
         if isinstance(value, (float, int)) and not isinstance(value, bool):
             value = np.float64(value)
-        array = checked_array(self.name, "loss", value, ())
+        array = checked_array(self.name, "loss", value)
         if array.dtype.itemsize < case.dtype.itemsize:
             self.warn(f"loss is {array.dtype} for {case.dtype} inputs")
         if array.shape == (1,):
@@ -2802,7 +2802,7 @@ def same_objects_other_numbers(trial, case, name, function):
 
 def not_a_number_must_show(trial, layer, case, name, function):
     """Warn if NaN goes in and a number that depends on it comes out."""
-    for index, (argument, value) in enumerate(zip(layer.inputs, case.arguments())):
+    for index, argument in enumerate(layer.inputs):
         if argument not in layer.varied:
             continue
         given = [np.array(v) if isinstance(v, np.ndarray) else v for v in case.arguments()]
@@ -2885,7 +2885,7 @@ def try_backward(trial, layer, forward, backward, case):
     if changed(out_copy, np.asarray(out)):
         trial.fail(f"{name} changes the output of {layer.name}_forward, "
                    "which belongs to the caller", case)
-    gradients = [checked_array(name, n, g, None) for n, g in zip(names, gradients)]
+    gradients = [checked_array(name, n, g) for n, g in zip(names, gradients)]
     trial.cases.append((case, dict(zip(names, gradients))))
     for gradient_name, gradient in zip(names, gradients):
         trial.judge(case, gradient_name, gradient)
@@ -3017,7 +3017,7 @@ class Rule:
                     result = unpacked(name, call(name, functions[name], w, dw, config),
                                       ("next_w", "config"))
                     trial.protect(case, name, ("w", "dw"), (w, dw), copies)
-                    w, config = checked_array(name, "next_w", result[0], None), result[1]
+                    w, config = checked_array(name, "next_w", result[0]), result[1]
                     if lr_decay != 1:
                         config["learning_rate"] *= lr_decay
                     path.append(w.copy())
@@ -3143,7 +3143,7 @@ class Model:
         # Another batch before this one: nothing may be kept from it.
         call(owner, model.loss, 1.5 * data[0], data[1])
         if self.scores:
-            results["scores"] = checked_array(owner, "scores", call(owner, model.loss, data[0]), None)
+            results["scores"] = checked_array(owner, "scores", call(owner, model.loss, data[0]))
             trial.judge(case, "scores", results["scores"])
         loss, grads = unpacked(owner, call(owner, model.loss, *data), ("loss", "grads"))
         results["loss"] = np.asarray(loss)

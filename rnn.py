@@ -316,7 +316,10 @@ def _log_softmax(scores):
 
 
 def _undrop(dout, kept):
-    """The gradient before _drop, given that after it: out = x ⊙ kept  ⇒  dx = dout ⊙ kept."""
+    """The gradient before _drop, given that after it: out = x ⊙ kept  ⇒  dx = dout ⊙ kept.
+
+    Derived in docs/derivations.md, "Dropout".
+    """
     return dout if kept is None else dout * kept
 
 

@@ -78,15 +78,14 @@ def rnn_forward(x, h0, Wx, Wh, b):
     Raises ValueError where the sizes do not fit.
     """
     x, h0, Wx, Wh, b = _recurrent_inputs("rnn_forward", x=x, h0=h0, Wx=Wx, Wh=Wh, b=b)
-    T, N, _ = x.shape
-    states = empty((T + 1, *h0.shape), np.result_type(x, h0, Wx, Wh, b))
+    states = empty((len(x) + 1, *h0.shape), np.result_type(x, h0, Wx, Wh, b))
     states[0] = h0
     h = states[1:]
     # What the inputs contribute waits for nobody: one product for all time steps.
     np.matmul(_rows(x), Wx, out=_rows(h))
     h += b
     recurrent = np.empty_like(h0, dtype=h.dtype)
-    for t in range(T):
+    for t in range(len(x)):
         np.matmul(states[t], Wh, out=recurrent)
         h[t] += recurrent
         np.tanh(h[t], out=h[t])

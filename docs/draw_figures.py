@@ -1,4 +1,5 @@
 """Draws the figures of derivations.md into docs/figures:  python docs/draw_figures.py"""
+import argparse
 import pathlib
 
 from matplotlib.figure import Figure
@@ -50,7 +51,7 @@ def fully_connected():
 
     end, middle = product(0, (N, D, "$X$", INPUT, "N", "D"), (D, M, "$W$", WEIGHTS, "D", "M"),
                           (N, M, "$Y$", OUTPUT, "N", "M"), extra="+")
-    matrix(axes, end, middle + 0.3, 0.6, M, "$b$", WEIGHTS, "1", "M")
+    matrix(axes, end, middle + 0.3, 0.6, M, r"$b^\mathsf{T}$", WEIGHTS, "1", "M")
     axes.text(end + M + 0.3, middle, "for each of the N rows", va="center")
     product(-3.3, (N, M, dY, OUTPUT, "N", "M"), (M, D, r"$W^\mathsf{T}$", WEIGHTS, "M", "D"),
             (N, D, dX, INPUT, "N", "D"))
@@ -58,12 +59,12 @@ def fully_connected():
             (D, M, dW, WEIGHTS, "D", "M"))
     product(-9.8, (0.6, N, r"$\mathbf{1}^\mathsf{T}$", "white", "1", "N"),
             (N, M, dY, OUTPUT, "N", "M"),
-            (0.6, M, r"$\partial L/\partial b$", WEIGHTS, "1", "M"))
+            (0.6, M, r"$(\partial L/\partial b)^\mathsf{T}$", WEIGHTS, "1", "M"))
     save(figure, "fully_connected.png")
 
 
 def convolutions():
-    """The first, one inner and the last place of the kernel in the three operations."""
+    """The first and the last place of the kernel in the three operations."""
     figure = Figure(figsize=(11, 4.9), layout="constrained", dpi=120)
     size, kernel = 4, 2
     names = (("filtering", 0, "abcd"), ("valid convolution", 0, "dcba"),
@@ -133,8 +134,14 @@ def through_time():
     save(figure, "through_time.png")
 
 
-if __name__ == "__main__":
+def main(argv=None):
+    """Draw all of them."""
+    argparse.ArgumentParser(description=__doc__).parse_args(argv)
     FOLDER.mkdir(exist_ok=True)
     fully_connected()
     convolutions()
     through_time()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,17 +2,20 @@
 
 Loops run over the indices of the formulas, counted from 0. Nothing here is meant to be fast.
 """
+import copy
 import math
 
 import numpy as np
 import pytest
 
 import layers
+import rnn
 import rnn_layers
 from fc_net import TwoLayerNet
+from rnn import CaptioningRNN
 from test_convolution import filtering, flipped, full, valid
 
-N, D, M, C, F, T, H, V = 3, 4, 5, 2, 4, 3, 2, 6
+N, D, M, C, F, T, H, V = 3, 4, 6, 2, 5, 7, 5, 8
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ def test_relu(rng):
 
 # ---------------------------------------------------------------- convolution
 
-HEIGHT, WIDTH, KERNEL_HEIGHT, KERNEL_WIDTH = 5, 6, 2, 3
+HEIGHT, WIDTH, KERNEL_HEIGHT, KERNEL_WIDTH = 6, 7, 3, 2
 OUT_HEIGHT, OUT_WIDTH = HEIGHT - KERNEL_HEIGHT + 1, WIDTH - KERNEL_WIDTH + 1
 
 
@@ -344,7 +347,7 @@ def test_temporal_fully_connected(rng):
 
 def test_temporal_softmax_loss(rng):
     X, y = rng.standard_normal((N, T, V)), rng.integers(0, V, (N, T))
-    mask = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]])
+    mask = np.arange(T) < np.array([[5], [2], [0]])                 # N sentences, one of no words
     loss, dX = rnn_layers.temporal_softmax_loss(X, y, mask)
     assert_equal(loss, -sum(mask[n, t] * math.log(probabilities(X[n, t])[y[n, t]])
                             for n, t in np.ndindex(N, T)) / N)
@@ -353,7 +356,31 @@ def test_temporal_softmax_loss(rng):
         assert_equal(dX[n, t, v], mask[n, t] / N * (p - delta(v, y[n, t])))
 
 
-# ---------------------------------------------------------------- weight decay
+# ---------------------------------------------------------------- dropout and weight decay
+
+def test_dropout(rng):
+    r = 0.4
+    words = {"<NULL>": 0, "<START>": 1, "<END>": 2, "cat": 3}
+    model = CaptioningRNN(words, D, M, H, feature_dropout=r, dtype=np.float64, rng=0)
+    plain = CaptioningRNN(words, D, M, H, dtype=np.float64, rng=0)
+    features, captions = rng.standard_normal((N, D)), np.array([[1, 3, 2]] * N)
+    coins = copy.deepcopy(model.rng).random((N, D), dtype=np.float32) >= r
+    dropped = np.array([[coins[n, d] / (1 - r) * features[n, d] for d in range(D)]
+                        for n in range(N)])
+    loss, grads = model.loss(features, captions)
+    expected_loss, expected_grads = plain.loss(dropped, captions)
+    assert_equal(loss, expected_loss)
+    for name, gradient in expected_grads.items():
+        assert_equal(grads[name], gradient)
+    X, dY = rng.standard_normal((N, D)), rng.standard_normal((N, D))
+    Y, kept = model._drop(X, r)
+    dX = rnn._undrop(dY, kept)
+    for i, j in np.ndindex(N, D):
+        B = float(Y[i, j] != 0)
+        assert_equal(Y[i, j], B / (1 - r) * X[i, j])
+        assert_equal(dX[i, j], B / (1 - r) * dY[i, j])
+    assert 0 < np.count_nonzero(Y) < N * D
+
 
 def test_weight_decay(rng):
     X, y = rng.standard_normal((N, D)), rng.integers(0, C, N)

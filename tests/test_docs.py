@@ -1,5 +1,6 @@
 """The documents: links lead somewhere, quoted code is where it is said to be, tests have the names."""
 import ast
+import importlib.util
 import pathlib
 import re
 
@@ -37,6 +38,16 @@ def test_links_lead_somewhere(path):
             assert anchor in anchors(file), f"[{text}] leads to #{anchor}, which is no heading"
 
 
+def test_the_figures_of_the_derivations_can_be_drawn(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("draw_figures", ROOT / "docs" / "draw_figures.py")
+    draw_figures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw_figures)
+    monkeypatch.setattr(draw_figures, "FOLDER", tmp_path)
+    draw_figures.main([])
+    shown = re.findall(r"figures/([\w.]+)", (ROOT / "docs" / "derivations.md").read_text())
+    assert {path.name for path in tmp_path.iterdir()} == set(shown)
+
+
 @every_document
 def test_quoted_code_stands_in_the_line_it_is_linked_to(path):
     for text, target in links(path):
@@ -58,21 +69,35 @@ def test_every_test_that_the_derivations_name_exists_and_none_is_unnamed():
     assert named == tests
 
 
-@pytest.mark.parametrize("module", ["layers.py", "rnn_layers.py"])
-def test_docstrings_name_sections_that_exist(module):
-    derivations = (ROOT / "docs" / "derivations.md").read_text()
-    sections = re.findall(r'docs/derivations\.md,\s+"([^"]+)"', (ROOT / module).read_text())
-    assert sections
-    for section in sections:
-        assert f"\n## {section}\n" in derivations, f"{module} names the section {section}"
+def sections_of_the_derivations():
+    """heading -> text of the section."""
+    parts = re.split(r"^## (.*)$", (ROOT / "docs" / "derivations.md").read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2]))
 
 
-@pytest.mark.parametrize("module", ["layers.py", "rnn_layers.py"])
-def test_every_gradient_names_its_derivation(module):
+def gradients(module):
+    """Every function of a module that computes gradients, or says where it is derived."""
     for node in ast.parse((ROOT / module).read_text()).body:
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") \
-                and node.name.endswith(("_backward", "_loss")):
-            assert "Derived in docs/derivations.md" in ast.get_docstring(node), node.name
+        if isinstance(node, ast.FunctionDef):
+            public = not node.name.startswith("_") and node.name.endswith(("_backward", "_loss"))
+            if public or "docs/derivations.md" in (ast.get_docstring(node) or ""):
+                yield pytest.param(module, node, id=node.name)
+
+
+@pytest.mark.parametrize("module, function", [
+    case for module in ("layers.py", "rnn_layers.py", "rnn.py") for case in gradients(module)])
+def test_the_docstring_leads_to_the_derivation_and_that_leads_back(module, function):
+    named = re.search(r'Derived in docs/derivations\.md,\s+"([^"]+)"', ast.get_docstring(function))
+    assert named, f"{function.name} does not say where it is derived"
+    lines = re.findall(rf"\(\.\./{module}#L(\d+)\)", sections_of_the_derivations()[named[1]])
+    assert any(function.lineno <= int(line) <= function.end_lineno for line in lines), \
+        f'"{named[1]}" has no link to a line of {function.name}'
+
+
+# What is used and known to be understood by GitHub.
+MACROS = set("""bar begin bigl bigr Bigl Bigr cdot delta dots end frac in le lfloor log
+    Longleftrightarrow Longrightarrow mathbf mathsf max min odot partial qquad quad rfloor rho sigma
+    sum tanh text times""".split())
 
 
 @every_document
@@ -88,6 +113,7 @@ def test_mathematics_is_closed(path):
     assert not re.findall(r"\w\$`|`\$\w", without_code_blocks(text))
     assert without_code_blocks(text).count("$`") == without_code_blocks(text).count("`$")
     for formula in [*blocks, *inline]:
+        assert set(re.findall(r"\\([A-Za-z]+)", formula)) <= MACROS, formula
         bare = formula.replace(r"\{", "").replace(r"\}", "")
         assert bare.count("{") == bare.count("}"), formula
         assert formula.count(r"\left") == formula.count(r"\right"), formula

@@ -1,5 +1,4 @@
 """Transfer learning on tiny networks and tiny pictures, and the script as a user runs it."""
-import copy
 import io
 import json
 import os
