@@ -110,8 +110,18 @@ def nonnegative_number(text):
     return value
 
 
+def file_to_write(text):
+    """For argparse: a path in a folder that exists, so that no work is done in vain."""
+    parent = os.path.dirname(os.path.abspath(text))
+    if not text or os.path.isdir(text) or not os.path.isdir(parent):
+        raise argparse.ArgumentTypeError(f"expects a file in a folder that exists, got {text!r}")
+    return text
+
+
 def run(main):
     """Call main() and turn what a person can mend into one line and exit code 2."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")   # a folder's name may be in any script
     try:
         if importlib.util.find_spec("matplotlib") is None:
             raise UserError("matplotlib is missing: python -m pip install matplotlib")
@@ -361,7 +371,8 @@ def learning_curves(history, title, metric="accuracy"):
     epochs = np.arange(1, len(history["val_accuracy"]) + 1)
     losses = np.array(history["loss"])
     position = np.arange(1, len(losses) + 1) * len(epochs) / len(losses)
-    left.plot(position, losses, color=COLOURS["other"], linewidth=0.5, label="each step")
+    left.plot(position, losses, "." if len(losses) == 1 else "-", color=COLOURS["other"],
+              linewidth=0.5, label="each step")
     window = max(1, len(losses) // (4 * len(epochs)))
     if window > 1:
         smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
@@ -374,7 +385,7 @@ def learning_curves(history, title, metric="accuracy"):
     right.plot(epochs, history["val_accuracy"], ".-", color=COLOURS["validation"],
                label="validation")
     right.set(xlabel="epoch", ylabel=metric)
-    right.xaxis.get_major_locator().set_params(integer=True)
+    right.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     right.legend(loc="lower right")         # accuracies rise
     return figure
 
@@ -411,6 +422,8 @@ def mistakes(X, y, scores, title, rows=4, columns=6):
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
+    if not len(shown):
+        grid.flat[columns // 2].text(0, 0.5, "no mistakes", ha="center")
     classes = np.arange(probabilities.shape[1])
     for axes, sample in zip(grid.flat, shown):
         read, true = predictions[sample], y[sample]

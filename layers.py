@@ -16,7 +16,8 @@ Letters, used in every docstring:
 
 What holds for all of them:
 
-* No argument and no cache is ever changed, and nothing is random.
+* No argument and no cache is ever changed, and nothing is random. A cache may share
+  memory with the inputs and with out: change neither before the backward pass.
 * float16, float32 and float64 stay what they are; integers and lists are taken
   as float64. Arrays may have any strides, be read-only or memory-mapped.
 * NaN propagates; it is never masked.
@@ -83,7 +84,7 @@ def fc_backward(dout, cache, *, needs_dx=True):
     # dw_dm = Σ_n x_nd·dout_nm, that is dw = xᵀ·dout
     dw = multiply(rows.T, dout)
     # b_m is added to every sample  ⇒  db_m = Σ_n dout_nm
-    db = dout.sum(axis=0)
+    db = total(dout, axis=0)
     return dx, dw, db
 
 
@@ -188,23 +189,23 @@ def conv_backward(dout, cache, *, needs_dx=True):
     dout = dout.reshape(N, F, OH * OW)
     dtype = np.result_type(x, w, dout)
     w_columns = w.astype(dtype, copy=False).reshape(F, C * HH * WW).T
-    dw_columns = np.zeros((C * HH * WW, F), dtype)
+    dw_columns = np.zeros((C * HH * WW, F), np.result_type(dtype, np.float32))
     dx = zeros(x.shape, dtype) if needs_dx else None
     for images, pixels, columns in _column_blocks(x, HH, WW, dtype):
         dout_block = dout[images, :, pixels]
         # dw[f, k] = Σ_p dout[f, p]·columns[k, p]: x filtered with dout
-        dw_columns += np.matmul(columns, dout_block.transpose(0, 2, 1)).sum(axis=0)
+        dw_columns += total(np.matmul(columns, dout_block.transpose(0, 2, 1)), axis=0)
         if needs_dx:
             # dcolumns[k, p] = Σ_f w[f, k]·dout[f, p]. Added up where the columns
             # came from it is dout fully convolved with w.
             dcolumns = np.matmul(w_columns, dout_block, out=columns)
             rows = slice(pixels.start // OW, pixels.stop // OW + HH - 1)
             _add_columns(dx[images, :, rows], dcolumns, HH, WW)
-    return dx, dw_columns.T.reshape(w.shape)
+    return dx, dw_columns.astype(dtype, copy=False).T.reshape(w.shape)
 
 
-# The columns of a block are to stay in the cache while they are used: half of this would fit
-# a core's own, but NumPy's calls for each block then cost more than the shared one's distance.
+# The columns of a block are to stay in the cache while they are used. A third of this would fit
+# a core's own, but then NumPy's calls for each block cost more than the shared one's distance.
 _BLOCK_BYTES = 3 * 1024 * 1024
 
 
@@ -215,7 +216,7 @@ def _column_blocks(x, HH, WW, dtype):
     slice of the OH·OW output pixels, and the (images, C·HH·WW, pixels) matrices
     in which column p is the flattened window of output pixel p. A block is a few
     whole images, or else a few rows of one, so that memory does not grow with
-    the batch. The next block takes the place of the matrices: they may be overwritten.
+    the batch; it is that of one row, C·HH·WW·OW numbers, at the least. The next block takes the place of the matrices: they may be overwritten.
     """
     N, C, H, W = x.shape
     OH, OW = H - HH + 1, W - WW + 1
@@ -381,13 +382,24 @@ def softmax_loss(x, y):
     # log p = x - log Σ_c exp x_c. Taking the row's maximum m off first changes
     # nothing, since log Σ exp(x_c) = m + log Σ exp(x_c - m), and overflows never.
     log_p = x - x.max(axis=1, keepdims=True)
-    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+    log_p -= np.log(total(np.exp(log_p), axis=1, keepdims=True))
     loss = -log_p[rows, y].mean()
     # dL/dx_nc = (p_nc - [c = y_n]) / N
     dx = np.exp(log_p)
     dx[rows, y] -= 1
     dx *= 1 / N
     return loss, dx
+
+
+# ---------------------------------------------------------------- sums
+
+def total(x, axis=None, keepdims=False):
+    """x.sum(axis), in x's dtype; float16 is added up in float32.
+
+    In float16 itself 2048 + 1 is 2048, so that a long sum would stop growing.
+    """
+    dtype = np.result_type(x, np.float32)
+    return x.sum(axis, dtype=dtype, keepdims=keepdims).astype(x.dtype, copy=False)
 
 
 # ---------------------------------------------------------------- memory

@@ -78,14 +78,16 @@ def hidden_sizes_figure(sizes, best, title):
     axes = figure.subplots()
     hidden = [row["hidden_size"] for row in sizes]
     accuracies = [row["val_accuracy"] for row in sizes]
-    axes.plot(hidden, accuracies, "o-", color=experiment.COLOURS["validation"])
-    for x, y in zip(hidden, accuracies):
-        # Below and to the right, where a curve that rises ever more slowly leaves room.
-        axes.annotate(f"{y:.2%}", (x, y), xytext=(4, -14), textcoords="offset points",
-                      fontsize=8, weight="bold" if x == best else "normal")
-    axes.set(xlabel="hidden units", ylabel="validation accuracy", xscale="log")
-    axes.set_xticks(hidden, labels=hidden)
-    axes.minorticks_off()
+    # One place for each size, so that close ones do not overlap.
+    places = range(len(hidden))
+    axes.plot(places, accuracies, "o-", color=experiment.COLOURS["validation"])
+    for place, size, accuracy in zip(places, hidden, accuracies):
+        axes.annotate(f"{accuracy:.2%}", (place, accuracy), xytext=(0, -14), ha="center",
+                      textcoords="offset points", fontsize=8,
+                      weight="bold" if size == best else "normal",
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+    axes.set(xlabel="hidden units", ylabel="validation accuracy")
+    axes.set_xticks(places, labels=hidden, rotation=45 if len(hidden) > 12 else 0)
     axes.margins(x=0.1, y=0.15)
     axes.grid(alpha=0.3)
     return figure
@@ -126,7 +128,7 @@ def train_all(args, data, kind, started):
     sizes, earlier = [], 0.0
     for number, hidden_dim in enumerate(hidden_sizes, start=1):
         solver, seconds = train(args, data, hidden_dim, args.seed, f"hidden_{hidden_dim}.npz",
-                                f"[{number}/{len(hidden_sizes) + 1}] {hidden_dim} hidden units")
+                                f"[{number}/{len(hidden_sizes) + 1}] {hidden_dim} units")
         earlier += seconds
         sizes.append({"hidden_size": hidden_dim, "val_accuracy": solver.best_val_acc,
                       "parameters": sum(p.size for p in solver.model.params.values()),
@@ -135,7 +137,7 @@ def train_all(args, data, kind, started):
 
     # Another seed: the first run was chosen for its luck, too.
     solver, seconds = train(args, data, best, args.seed + 1, f"best_{best}.npz",
-                            f"[{len(hidden_sizes) + 1}/{len(hidden_sizes) + 1}] again with {best}")
+                            f"[{len(hidden_sizes) + 1}/{len(hidden_sizes) + 1}] again {best}")
     earlier += seconds
     name = experiment.digits_name(kind)
     history = experiment.history_of(solver)

@@ -2,7 +2,8 @@
 import numpy as np
 
 from layers import (as_float_array, as_indices, check_options, check_sizes, empty, fc_backward,
-                    fc_forward, initial_weights, is_number, multiply, random_generator, zeros)
+                    fc_forward, initial_weights, is_number, multiply, random_generator, total,
+                    zeros)
 from rnn_layers import (inplace_lstm_cell, lstm_backward, lstm_forward, rnn_backward, rnn_forward,
                         temporal_softmax_loss, word_embedding_backward, word_embedding_forward)
 
@@ -311,7 +312,7 @@ class _Writer:
 def _log_softmax(scores):
     """Log-probabilities of each row of (K, V) scores; -inf stays -inf."""
     scores = scores - scores.max(axis=1, keepdims=True)
-    scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    scores -= np.log(total(np.exp(scores), axis=1, keepdims=True))
     return scores
 
 

@@ -23,7 +23,7 @@ The derivations of all gradients are in docs/derivations.md.
 import numpy as np
 
 from layers import (as_cache, as_float_array, as_indices, as_upstream_gradient, empty, multiply,
-                    zeros)
+                    total, zeros)
 
 
 # ---------------------------------------------------------------- plain recurrent network
@@ -61,7 +61,7 @@ def rnn_step_backward(dnext_h, cache):
     da = dnext_h * (1 - next_h * next_h)
     # a = x·Wx + prev_h·Wh + b: two fully connected layers that share their output
     return (multiply(da, Wx.T), multiply(da, Wh.T),
-            multiply(x.T, da), multiply(prev_h.T, da), da.sum(axis=0))
+            multiply(x.T, da), multiply(prev_h.T, da), total(da, axis=0))
 
 
 def rnn_forward(x, h0, Wx, Wh, b):
@@ -131,7 +131,7 @@ def _shared_weights_backward(da, x, prev_h, Wx):
     da_rows = _rows(da)
     dx = multiply(da_rows, Wx.T).reshape(x.shape)
     return dx, multiply(_rows(x).T, da_rows), multiply(_rows(prev_h).T, da_rows), \
-        da_rows.sum(axis=0)
+        total(da_rows, axis=0)
 
 
 def _rows(x):
@@ -187,7 +187,7 @@ def lstm_step_backward(dnext_h, dnext_c, cache):
     dnext_c = as_upstream_gradient("lstm_step_backward", dnext_c, tanh_c.shape, "dnext_c")
     da, dprev_c = _lstm_cell_backward(dnext_h, dnext_c, gates, tanh_c, prev_c)
     return (multiply(da, Wx.T), multiply(da, Wh.T), dprev_c,
-            multiply(x.T, da), multiply(prev_h.T, da), da.sum(axis=0))
+            multiply(x.T, da), multiply(prev_h.T, da), total(da, axis=0))
 
 
 def lstm_forward(x, h0, Wx, Wh, b):
@@ -353,7 +353,7 @@ def temporal_fc_backward(dout, cache):
     dout = as_upstream_gradient("temporal_fc_backward", dout, (*x.shape[:2], w.shape[1]))
     # As fc_backward, with the N·T time steps in place of the N samples
     rows = _rows(dout)
-    return multiply(rows, w.T).reshape(x.shape), multiply(_rows(x).T, rows), rows.sum(axis=0)
+    return multiply(rows, w.T).reshape(x.shape), multiply(_rows(x).T, rows), total(rows, axis=0)
 
 
 # ---------------------------------------------------------------- loss
@@ -383,11 +383,11 @@ def temporal_softmax_loss(x, y, mask):
     counted = np.flatnonzero(_as_mask(mask, (N, T)))
     if len(counted) == N * T:
         losses, dscores = _cross_entropy(_rows(x), y, N)
-        return losses.sum() / x.dtype.type(N), dscores.reshape(x.shape)
+        return total(losses) / x.dtype.type(N), dscores.reshape(x.shape)
     losses, dscores = _cross_entropy(_rows(x)[counted], y[counted], N)
     dx = zeros(x.shape, x.dtype)
     _rows(dx)[counted] = dscores
-    return losses.sum() / x.dtype.type(N), dx
+    return total(losses) / x.dtype.type(N), dx
 
 
 def _cross_entropy(scores, y, divisor):
@@ -403,10 +403,10 @@ def _cross_entropy(scores, y, divisor):
         np.subtract(scores[block], scores[block].max(axis=1, keepdims=True), out=p)
         right = p[rows, words]
         np.exp(p, out=p)
-        total = p.sum(axis=1, keepdims=True)
-        losses[block] = np.log(total[:, 0]) - right
+        denominator = total(p, axis=1, keepdims=True)
+        losses[block] = np.log(denominator[:, 0]) - right
         # dL/dx_v = (p_v - [v = y]) / N
-        p /= total
+        p /= denominator
         p[rows, words] -= 1
         p /= divisor
     return losses, dscores

@@ -133,6 +133,7 @@ class Solver:
                        for name, value in model.params.items()},
             "data": _fingerprint(self.X_train, self.y_train, self.X_val, self.y_val),
         } | {f"settings[{key!r}]": value for key, value in _dict("settings", settings).items()}
+        self._settings = _as_json(self._settings)
 
     # ------------------------------------------------------------ training
 
@@ -242,8 +243,7 @@ class Solver:
         """The last metrics, for the progress line."""
         if not self.val_acc_history:
             return ""
-        return (f"  train {self.train_acc_history[-1]:.4f}"
-                f"  validation {self.val_acc_history[-1]:.4f}")
+        return f"  train {self.train_acc_history[-1]:.4f}  val {self.val_acc_history[-1]:.4f}"
 
     def check_accuracy(self, X, y, num_samples=None):
         """The metric over (X, y), or over num_samples of them drawn with a fixed seed.
@@ -281,10 +281,10 @@ class Solver:
             arrays |= {f"best/{name}": value for name, value in self.best_params.items()}
         numbers = {}
         for name, config in self.configs.items():
-            numbers[name] = {key: value for key, value in config.items()
-                             if not isinstance(value, np.ndarray)}
-            arrays |= {f"config/{name}/{key}": value for key, value in config.items()
-                       if isinstance(value, np.ndarray)}
+            of_numpy = {key: value for key, value in config.items()
+                        if isinstance(value, (np.ndarray, np.generic))}
+            numbers[name] = {key: value for key, value in config.items() if key not in of_numpy}
+            arrays |= {f"config/{name}/{key}": value for key, value in of_numpy.items()}
         for name in ("loss_history", "train_acc_history", "val_acc_history"):
             arrays[f"history/{name}"] = np.array(getattr(self, name), dtype=np.float64)
         for name, values in self.extra_history.items():
@@ -311,12 +311,12 @@ class Solver:
         state, arrays = read_checkpoint(self.checkpoint)
         advice = "another --out folder, or start afresh without --resume"
         old = state.get("settings", {})
-        settings = json.loads(json.dumps(self._settings))
-        for key in [*settings, *(old.keys() - settings.keys())]:
-            if old.get(key) != settings.get(key):
+        for key in [*self._settings, *(old.keys() - self._settings.keys())]:
+            if old.get(key) != self._settings.get(key):
                 raise CheckpointError(
                     f"{self.checkpoint} is the checkpoint of another training: its {key} is "
-                    f"{old.get(key)}, now {settings.get(key)}. Use the same settings, {advice}")
+                    f"{old.get(key)}, now {self._settings.get(key)}. Use the same settings, "
+                    f"{advice}")
         if state["epoch"] + state["inside_epoch"] > self.num_epochs:
             raise CheckpointError(
                 f"{self.checkpoint} is already in epoch {state['epoch'] + state['inside_epoch']}, "
@@ -331,7 +331,7 @@ class Solver:
         self.configs = state["configs"]
         for key, value in part.get("config", {}).items():
             name, _, entry = key.rpartition("/")
-            self.configs[name][entry] = value
+            self.configs[name][entry] = value[()]       # an array, or a NumPy number that was one
         for name, values in part["history"].items():
             setattr(self, name, values.tolist())
         self.extra_history = {name: part.get("extra", {}).get(name, np.zeros(0)).tolist()
@@ -358,7 +358,12 @@ def write_checkpoint(path, state, arrays):
     The file carries a format version and the SHA-256 of its contents.
     Raises CheckpointError when it cannot be written.
     """
-    text = json.dumps({"version": CHECKPOINT_VERSION, **state})
+    try:
+        text = json.dumps({"version": CHECKPOINT_VERSION, **state})
+    except TypeError as error:
+        raise CheckpointError(f"cannot write the checkpoint {path}: {error}. The config of an "
+                              "update rule may hold arrays, numbers, texts, and lists and dicts "
+                              "of numbers and texts") from None
     members = {**arrays, "state": np.array(text), "sha256": np.array(_digest(text, arrays))}
     try:
         save_atomically(path, lambda file: np.savez(file, **members))
@@ -419,9 +424,11 @@ def save_atomically(path, write):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(temporary):
             os.remove(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            error.filename = path               # the name that the caller knows
         raise
 
 
@@ -448,7 +455,9 @@ class Progress:
         now = time.monotonic()
         if self.on_terminal and now - self.shown >= 0.1:
             self.shown = now
-            self._rewrite(f"{self.label}{text}  {self._time_left()}")
+            # Only a line that fits can be rewritten.
+            line = f"{self.label}{text}  {self._time_left()}"
+            self._rewrite(line[:shutil.get_terminal_size().columns - 1])
 
     def line(self, text):
         """A line that stays, after an epoch."""
@@ -465,8 +474,7 @@ class Progress:
             print(file=self.stream, flush=True)
 
     def _rewrite(self, text):
-        # Only a line that fits can be rewritten. \033[K clears what a longer one has left.
-        text = text[:shutil.get_terminal_size().columns - 1]
+        # \033[K clears what a longer line has left.
         print(f"\r{text}\033[K", end="", file=self.stream, flush=True)
 
     def _time_left(self):
@@ -599,10 +607,42 @@ def _copies(params):
     return {name: value.copy() for name, value in params.items()}
 
 
-def _fingerprint(*arrays):
+def _as_json(settings):
+    """The settings as they come back from a checkpoint, or ValueError for what cannot be kept."""
+    def plain(value):
+        if isinstance(value, (np.ndarray, np.generic)):
+            return value.tolist()
+        raise TypeError(f"not a {type(value).__name__}")
+
+    kept = {}
+    for name, value in settings.items():
+        try:
+            kept[name] = json.loads(json.dumps(value, default=plain, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"Solver: {name} expects finite numbers, texts, arrays, and lists and "
+                             f"dicts of these ({error}), got {value!r}") from None
+    return kept
+
+
+def _fingerprint(*parts):
     """A short hash of up to 200 samples of each, to tell one data set from another."""
     sha256 = hashlib.sha256()
-    for array in arrays:
-        some = np.linspace(0, len(array) - 1, min(len(array), 200)).astype(int)
-        sha256.update(np.ascontiguousarray(array[some]).data)
+    for samples in parts:
+        some = np.linspace(0, len(samples) - 1, min(len(samples), 200)).astype(int)
+        for array in _arrays_in(samples[some]):
+            sha256.update(array.tobytes())
     return sha256.hexdigest()[:16]
+
+
+def _arrays_in(samples):
+    """The arrays of a batch: of itself, or of the dicts, tuples and lists that it consists of."""
+    if isinstance(samples, (dict, tuple, list)):
+        for part in samples.values() if isinstance(samples, dict) else samples:
+            yield from _arrays_in(part)
+        return
+    array = np.asarray(samples)
+    if array.dtype.hasobject:
+        raise ValueError("Solver: data expects samples that are arrays of numbers, or dicts, "
+                         f"tuples and lists of such arrays; got a {type(samples).__name__} of "
+                         "objects")
+    yield array

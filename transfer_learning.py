@@ -315,7 +315,7 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
             _save_checkpoint(checkpoint, parts, settings, history, best)
         if progress:
             progress.line(f"epoch {epoch}/{num_epochs}  loss {train_loss:.4f}  "
-                          f"train {train_accuracy:.4f}  validation {val_accuracy:.4f}")
+                          f"train {train_accuracy:.4f}  val {val_accuracy:.4f}")
     model.load_state_dict(best)
     return history
 
@@ -671,7 +671,7 @@ def curves_figure(histories, title):
             axes.plot(epochs, [history["before"][measure], *history[f"val_{measure}"]], ".-",
                       color=SCENARIO_COLOURS[name], label=SCENARIO_NAMES[name])
         axes.set(xlabel="epoch (0: before training)", ylabel=measure)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
     axes.plot([], [], "--", color="0.3", label="on training pictures")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)

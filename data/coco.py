@@ -89,7 +89,8 @@ def load_coco(data_dir=None, *, pca=True, confirm=None, progress=False):
         _download(folder, confirm, progress)
     missing = [name for name in names if not os.path.isfile(os.path.join(folder, name))]
     if missing:
-        state = "lacks" if os.path.isdir(folder) else "does not exist, so it lacks"
+        state = "lacks" if os.path.isdir(folder) else \
+            "is no folder, so it lacks" if os.path.exists(folder) else "does not exist, so it lacks"
         raise DataError(f"COCO captions: {folder} {state} {', '.join(missing)}: get and unpack "
                         f"{URLS[0]}")
     idx_to_word, word_to_idx = _read_vocabulary(os.path.join(folder, VOCABULARY))

@@ -53,7 +53,8 @@ def load_mnist(data_dir=None, *, download=True, progress=False, num_val=5000):
     paths = {name: _find(folder, name) for name in FILES}
     missing = [name for name, path in paths.items() if path is None]
     if missing and (data_dir is not None or not download):
-        state = "lacks" if os.path.isdir(folder) else "does not exist, so it lacks"
+        state = "lacks" if os.path.isdir(folder) else \
+            "is no folder, so it lacks" if os.path.exists(folder) else "does not exist, so it lacks"
         raise DataError(f"MNIST: {folder} {state} {', '.join(f'{name}.gz' for name in missing)}: "
                         f"get what is missing from {MIRRORS[0]}")
     paths.update(_download(missing, folder, progress))
@@ -61,8 +62,8 @@ def load_mnist(data_dir=None, *, download=True, progress=False, num_val=5000):
     X, y = _read_pair(paths["train-images-idx3-ubyte"], paths["train-labels-idx1-ubyte"])
     X_test, y_test = _read_pair(paths["t10k-images-idx3-ubyte"], paths["t10k-labels-idx1-ubyte"])
     if not 0 <= num_val < len(X):
-        raise DataError(f"MNIST: num_val expects 0 to {len(X) - 1}, as {folder} has {len(X):,} "
-                        f"training images, got {num_val}")
+        raise DataError(f"MNIST: {folder} has {len(X):,} training images; of them num_val are taken "
+                        f"for validation, which expects 0 to {len(X) - 1}, got {num_val}")
     split = len(X) - num_val
     return {"X_train": X[:split], "y_train": y[:split],
             "X_val": X[split:], "y_val": y[split:],

@@ -492,6 +492,7 @@ def measure(names, thread_counts, rounds, homework):
     """All figures, as a dict."""
     ours = {threads: [] for threads in thread_counts}
     torch = {threads: [] for threads in thread_counts}
+    started = time.monotonic()
     progress = Progress(rounds * len(thread_counts) * 2, label="benchmark")
     for _ in range(rounds):
         for threads in thread_counts:
@@ -500,6 +501,7 @@ def measure(names, thread_counts, rounds, homework):
                 progress.step(f"{kind} with {threads} threads")
     progress.end()
     memory = child("memory", names, 1)
+    homework_times = child("homework", names, 1) if homework else []
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "
                    f"{platform.python_version()}, NumPy {np.__version__}, "
@@ -508,7 +510,8 @@ def measure(names, thread_counts, rounds, homework):
         "rows": [row(name, threads, ours[threads], torch[threads], memory["workloads"][name])
                  for name in names for threads in thread_counts],
         "convolution": memory["convolution"],
-        "homework": child("homework", names, 1) if homework else [],
+        "homework": homework_times,
+        "seconds": round(time.monotonic() - started, 1),
     }
 
 
@@ -522,7 +525,8 @@ def main():
                         metavar="N", help="numbers of threads (default: 1 2)")
     parser.add_argument("--rounds", type=experiment.positive_integer, default=5, metavar="N",
                         help="processes of each kind, at least 2 (default: 5)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--json", type=experiment.file_to_write, metavar="FILE",
+                        help="write the figures there, too")
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
     args = parser.parse_args()
     names = args.only or list(WORKLOADS)
@@ -530,10 +534,10 @@ def main():
         json.dump(CHILDREN[args.child](names), sys.stdout)
         return
     result = measure(names, args.threads, max(2, args.rounds), homework=args.only is None)
+    print(report(result), flush=True)
     if args.json:
         save_atomically(args.json, lambda file: file.write(
             json.dumps(result, indent=2).encode()))
-    print(report(result))
     if not all(r["quiet"] for r in result["rows"]):
         sys.exit(3)
 

@@ -139,7 +139,8 @@ def main(arguments=None):
     """Count, print, write."""
     parser = argparse.ArgumentParser(description="Compare the autograder with the tests that "
                                      "courses publish, on the table of known mistakes.")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers to this file too")
+    parser.add_argument("--json", type=experiment.file_to_write, metavar="FILE",
+                        help="write the numbers to this file too")
     options = parser.parse_args(arguments)
     started = time.monotonic()
     counts = count_caught()

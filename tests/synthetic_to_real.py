@@ -24,9 +24,9 @@ from fc_net import TwoLayerNet
 from solver import Solver, save_atomically
 
 
-def real_accuracy(model, drawn, real, **options):
+def real_accuracy(model, drawn, real, seed, **options):
     """Train on drawn digits; the share of the real test images that is then read right."""
-    solver = Solver(model, drawn, lr_decay=0.8, batch_size=100, seed=0, verbose=True, **options)
+    solver = Solver(model, drawn, lr_decay=0.8, batch_size=100, seed=seed, verbose=True, **options)
     solver.train()
     predictions = experiment.scores_of(model, real["X_test"]).argmax(axis=1)
     return float(np.mean(predictions == real["y_test"]))
@@ -36,18 +36,20 @@ def main():
     """The experiment."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data-dir", metavar="DIR", help="folder with the four MNIST files")
-    parser.add_argument("--seed", type=experiment.natural_number, default=0, metavar="N")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--seed", type=experiment.natural_number, default=0, metavar="N",
+                        help="of the drawn digits, the initial weights and the batches (default: 0)")
+    parser.add_argument("--json", type=experiment.file_to_write, metavar="FILE",
+                        help="write the figures there, too")
     args = parser.parse_args()
     real = load_mnist(args.data_dir, progress=True)
     started = time.monotonic()
     drawn = load_synthetic_digits(args.seed, 55_000, 5_000, 0)
     print(f"60,000 digits drawn in {time.monotonic() - started:.1f} seconds", flush=True)
     fully_connected = real_accuracy(
-        TwoLayerNet(784, 512, reg=1e-4, rng=args.seed), drawn, real, update_rule="sgd_momentum",
-        optim_config={"learning_rate": 0.1, "momentum": 0.9}, num_epochs=8, label="two layers")
+        TwoLayerNet(784, 512, reg=1e-4, rng=args.seed), drawn, real, args.seed,
+        update_rule="sgd_momentum", optim_config={"learning_rate": 0.1, "momentum": 0.9}, num_epochs=8, label="two layers")
     convolutional = real_accuracy(
-        ConvNet(reg=1e-3, rng=args.seed), drawn, real, update_rule="adam",
+        ConvNet(reg=1e-3, rng=args.seed), drawn, real, args.seed, update_rule="adam",
         optim_config={"learning_rate": 1e-3}, num_epochs=8, label="convolution")
     if args.json:
         result = {"seed": args.seed, "two_layer_network": fully_connected,

@@ -1,4 +1,6 @@
 """The layers against PyTorch, against numerical gradients, and against bad input."""
+import functools
+
 import numpy as np
 import pytest
 
@@ -291,6 +293,16 @@ def test_softmax_loss_of_more_samples_than_float16_can_count():
     loss, dx = layers.softmax_loss(np.zeros((N, 2), np.float16), np.zeros(N, int))
     assert loss == pytest.approx(np.log(2), rel=1e-3)
     np.testing.assert_allclose(dx[:, 0], -0.5 / N, rtol=0.05)
+
+
+def test_float16_sums_go_on_beyond_2048():
+    ones = functools.partial(np.ones, dtype=np.float16)
+    _, dw, db = layers.fc_backward(ones((10_000, 2)), (ones((10_000, 3)), ones((2, 3)).T))
+    assert (db == 10_000).all() and (dw == 10_000).all()
+    _, dw = layers.conv_backward(ones((5000, 1, 2, 2)), (ones((5000, 1, 4, 4)), ones((1, 1, 3, 3))))
+    assert (dw == 20_000).all() and dw.dtype == np.float16
+    assert layers.softmax_loss(np.zeros((2, 9_000), np.float16), [0, 1])[0] == \
+        pytest.approx(np.log(9_000), rel=1e-3)
 
 
 @all_layers

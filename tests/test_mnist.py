@@ -87,7 +87,7 @@ def test_results_can_be_written_to(tmp_path):
 @pytest.mark.parametrize("num_val", [60, 61, -1, 5000])
 def test_num_val_must_leave_something_to_train_on(tmp_path, num_val):
     write_set(tmp_path, small_set()[0])
-    with pytest.raises(DataError, match=f"num_val expects 0 to 59, .*got {num_val}"):
+    with pytest.raises(DataError, match=f"60 training images; .* num_val .* 0 to 59, got {num_val}"):
         load_mnist(tmp_path, num_val=num_val)
 
 

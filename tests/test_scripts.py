@@ -267,7 +267,7 @@ def test_a_hidden_size_can_be_added_to_a_finished_run(tiny_mnist, finished, tmp_
     done = run("mnist_train", "--data-dir", tiny_mnist, "--out", tmp_path, "--epochs", 2,
                "--hidden-sizes", 3, 5, 40, "--resume")
     assert metrics_of(tmp_path)["best_hidden_size"] == 40
-    assert "[3/4] 40 hidden units  epoch" in done.stdout
+    assert "[3/4] 40 units  epoch" in done.stdout
     assert "[1/4] 3 hidden units  epoch" not in done.stdout
 
 

@@ -175,6 +175,79 @@ def test_anything_with_a_length_and_index_arrays_serves_as_data():
     assert_same_training(plain, wrapped)
 
 
+class Pictures:
+    """Samples of two parts, in what holds them: a dict, a tuple, dates or objects."""
+
+    def __init__(self, number, hold):
+        self.number, self.hold = number, hold
+
+    def __len__(self):
+        return self.number
+
+    def __getitem__(self, indices):
+        return self.hold(np.stack([indices, indices ** 2], axis=1).astype(np.float32),
+                         np.ones((len(indices), 3)))
+
+
+@pytest.mark.parametrize("hold", [
+    lambda a, b: {"features": a, "more": b}, lambda a, b: (a, b), lambda a, b: [a, {"b": b}],
+    lambda a, b: a.astype(int).astype("datetime64[D]")])
+def test_samples_of_several_parts_can_be_resumed(tmp_path, hold):
+    def solver(hold):
+        model = Recorder()
+        y = np.arange(9) % 3
+        model.loss = lambda X, y=None: np.ones((len(X[0]), 3)) if y is None else (
+            1.0, {"w": np.ones(2)})
+        return Solver(model, {"X_train": Pictures(9, hold), "y_train": y,
+                              "X_val": Pictures(9, hold), "y_val": y}, num_epochs=1,
+                      metric=lambda model, X, y: (1, 1), checkpoint=tmp_path / "run.npz")
+
+    solver(hold).train()
+    assert solver(hold).resume()
+    with pytest.raises(CheckpointError, match="another training: its data"):
+        solver(lambda a, b: hold(a + 1, b)).resume()
+
+
+def test_samples_of_objects_are_refused():
+    data = small_data() | {"X_train": Pictures(47, lambda a, b: np.array([a, b, None], object))}
+    with pytest.raises(ValueError, match="Solver: data expects samples that are arrays of numbers"):
+        Solver(Recorder(), data)
+
+
+def test_whatever_a_rule_keeps_in_its_config_is_saved(tmp_path):
+    def rule(w, dw, config):
+        count = config.get("count", np.int64(0)) + np.int64(1)
+        return w - config["scale"] * dw, config | {
+            "count": count, "mean": np.float32(0.5), "on": np.bool_(True), "seen": [1, {"a": 2.5}],
+            "path": np.ones((2, 2))}
+
+    def solver(**options):
+        return small_solver(update_rule=rule, checkpoint=tmp_path / "run.npz", lr_decay=1.0,
+                            settings={"reg": np.float32(0.1)}, **options)
+
+    options = {"optim_config": {"scale": np.full(1, 0.01, np.float32)}}
+    whole = solver(num_epochs=2, **options)
+    whole.train()
+    solver(num_epochs=1, **options).train()
+    resumed = solver(num_epochs=2, **options)
+    assert resumed.resume()
+    resumed.train()
+    assert_same_training(whole, resumed)
+    for key, value in whole.configs["W1"].items():
+        assert type(resumed.configs["W1"][key]) is type(value), key
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path):
+    for value in (object(), np.nan, [1j]):
+        with pytest.raises(ValueError, match=r"Solver: settings\['what'\] expects finite numbers"):
+            small_solver(settings={"what": value})
+    solver = small_solver(update_rule=lambda w, dw, config: (w, {"open": {1, 2}}),
+                          checkpoint=tmp_path / "run.npz")
+    with pytest.raises(CheckpointError, match="cannot write the checkpoint .*set is not JSON"):
+        solver.train()
+    assert os.listdir(tmp_path) == []
+
+
 def test_two_solvers_in_threads_do_not_disturb_each_other():
     alone, together = small_solver(num_epochs=20), [small_solver(num_epochs=20) for _ in range(2)]
     alone.train()
@@ -491,7 +564,26 @@ def test_nothing_is_printed_unless_asked(capsys):
     assert capsys.readouterr() == ("", "")
     small_solver(verbose=True, label="mine").train()
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 and all("mine  epoch" in line and "validation" in line for line in lines)
+    assert len(lines) == 3 and all("mine  epoch" in line and "  val " in line for line in lines)
+
+
+def test_a_line_that_stays_is_whole_and_the_longest_of_the_scripts_fits(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    stream = Stream(terminal=True)
+    Progress(1, stream=stream).line("x" * 50)
+    assert "x" * 50 in "".join(stream)
+    stream.clear()
+    monkeypatch.setenv("COLUMNS", "80")
+    progress = Progress(600, label="[7/8] 1024 units", stream=stream)
+    progress.started -= 1                      # 599 steps are left, of a second each
+    progress.step(f"epoch 15/15  loss 0.0633{small_solver_with_history()._accuracies()}")
+    assert "9:59 left" in "".join(stream)
+
+
+def small_solver_with_history():
+    solver = small_solver()
+    solver.train_acc_history, solver.val_acc_history = [0.9876], [0.9765]
+    return solver
 
 
 # ---------------------------------------------------------------- wrong input
