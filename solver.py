@@ -13,6 +13,7 @@ import numpy as np
 import optim
 from layers import as_float_array, as_indices, is_number
 
+HISTORIES = "loss_history", "train_acc_history", "val_acc_history"
 # What a decaying or growing learning rate is kept between.
 SMALLEST, LARGEST = np.finfo(float).tiny, np.finfo(float).max
 
@@ -90,6 +91,10 @@ class Solver:
                 not callable(getattr(model, "loss", None)):
             raise ValueError("Solver: model expects an object with a dict `params` and a method "
                              f"`loss`, got {type(model).__name__}")
+        for name, value in model.params.items():
+            if not isinstance(value, np.ndarray):
+                raise ValueError(f"Solver: model expects arrays as its params, {name!r} is a "
+                                 f"{type(value).__name__}")
         self.model = model
         self.X_train, self.y_train = _samples(data, "train")
         self.X_val, self.y_val = _samples(data, "val")
@@ -131,7 +136,8 @@ class Solver:
             "num_train_samples": self.num_train_samples, "num_train": len(self.X_train),
             "params": {name: [list(value.shape), str(value.dtype)]
                        for name, value in model.params.items()},
-            "data": _fingerprint(self.X_train, self.y_train, self.X_val, self.y_val),
+            "data": _fingerprint(X_train=self.X_train, y_train=self.y_train,
+                                 X_val=self.X_val, y_val=self.y_val),
         } | {f"settings[{key!r}]": value for key, value in _dict("settings", settings).items()}
         self._settings = _as_json(self._settings)
 
@@ -187,7 +193,11 @@ class Solver:
 
     def _step(self, indices):
         """One step of gradient descent on the samples at these indices."""
-        loss, grads = self.model.loss(self.X_train[indices], self.y_train[indices])
+        loss, grads = _pair("model.loss", "a number and a dict of gradients",
+                            self.model.loss(self.X_train[indices], self.y_train[indices]))
+        if np.ndim(loss) or not isinstance(grads, dict):
+            raise ValueError("Solver: model.loss expects to return a number and a dict of "
+                             f"gradients, got a {type(loss).__name__} and a {type(grads).__name__}")
         if not np.isfinite(loss):
             step = len(self.loss_history) + 1
             raise DivergedError(
@@ -225,7 +235,11 @@ class Solver:
             self.best_val_acc = val_acc
             self.best_params = _copies(self.model.params)
         for name, function in self.extra_metrics.items():
-            self.extra_history[name].append(float(function(self.model)))
+            value = function(self.model)
+            if np.ndim(value) or not np.issubdtype(np.asarray(value).dtype, np.number):
+                raise ValueError(f"Solver: extra_metrics[{name!r}] expects to return a number, "
+                                 f"got {value!r}")
+            self.extra_history[name].append(float(value))
         self._count_seconds()
         if self.checkpoint:
             self.save_checkpoint()
@@ -260,7 +274,8 @@ class Solver:
         total, count = 0, 0
         for start in range(0, len(indices), self.eval_batch_size):
             batch = indices[start:start + self.eval_batch_size]
-            batch_total, batch_count = self.metric(self.model, X[batch], y[batch])
+            batch_total, batch_count = _pair("metric", "(total, count)",
+                                             self.metric(self.model, X[batch], y[batch]))
             total += batch_total
             count += batch_count
         if not count > 0:
@@ -285,7 +300,7 @@ class Solver:
                         if isinstance(value, (np.ndarray, np.generic))}
             numbers[name] = {key: value for key, value in config.items() if key not in of_numpy}
             arrays |= {f"config/{name}/{key}": value for key, value in of_numpy.items()}
-        for name in ("loss_history", "train_acc_history", "val_acc_history"):
+        for name in HISTORIES:
             arrays[f"history/{name}"] = np.array(getattr(self, name), dtype=np.float64)
         for name, values in self.extra_history.items():
             arrays[f"extra/{name}"] = np.array(values, dtype=np.float64)
@@ -310,41 +325,73 @@ class Solver:
             return False
         state, arrays = read_checkpoint(self.checkpoint)
         advice = "another --out folder, or start afresh without --resume"
-        old = state.get("settings", {})
+        old = state["settings"] if isinstance(state.get("settings"), dict) else {}
         for key in [*self._settings, *(old.keys() - self._settings.keys())]:
             if old.get(key) != self._settings.get(key):
                 raise CheckpointError(
                     f"{self.checkpoint} is the checkpoint of another training: its {key} is "
                     f"{old.get(key)}, now {self._settings.get(key)}. Use the same settings, "
                     f"{advice}")
+        part = {"best": None, "config": {}, "extra": {}}
+        for key, value in arrays.items():
+            group, _, name = key.partition("/")
+            part[group] = {**(part.get(group) or {}), name: value}
+        try:
+            fault = self._fault(state, part)
+            rng = np.random.default_rng()
+            rng.bit_generator.state = state["rng"]
+            for key, value in part["config"].items():
+                name, _, entry = key.rpartition("/")
+                # [()] makes a NumPy number again of what was one, and leaves an array as it is.
+                state["configs"][name][entry] = value[()]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            fault = f"{type(error).__name__}: {error}"
+        if fault:
+            raise CheckpointError(f"{self.checkpoint} holds no training that can be gone on with "
+                                  f"({fault}). Delete it to start afresh")
         if state["epoch"] + state["inside_epoch"] > self.num_epochs:
             raise CheckpointError(
                 f"{self.checkpoint} is already in epoch {state['epoch'] + state['inside_epoch']}, "
                 f"beyond the {self.num_epochs} that are asked for. Ask for more, use {advice}")
-        part = {}
-        for key, value in arrays.items():
-            group, _, name = key.partition("/")
-            part.setdefault(group, {})[name] = value
         self.model.params.update(part["params"])
-        self.best_params = part.get("best")
+        self.best_params = part["best"]
         self.best_val_acc = state["best_val_acc"]
         self.configs = state["configs"]
-        for key, value in part.get("config", {}).items():
-            name, _, entry = key.rpartition("/")
-            self.configs[name][entry] = value[()]       # an array, or a NumPy number that was one
-        for name, values in part["history"].items():
-            setattr(self, name, values.tolist())
-        self.extra_history = {name: part.get("extra", {}).get(name, np.zeros(0)).tolist()
+        for name in HISTORIES:
+            setattr(self, name, part["history"][name].tolist())
+        self.extra_history = {name: part["extra"].get(name, np.zeros(0)).tolist()
                               for name in self.extra_metrics}
         self.epoch = state["epoch"]
         self.seconds = state["seconds"]
         self._batches_done = state["batches_done"]
-        self._rng.bit_generator.state = state["rng"]
+        self._rng = rng
         if self._model_rng is not None and state.get("model_rng"):
             self._model_rng.bit_generator.state = state["model_rng"]
         self._order = None
         self._last_params = None
         return True
+
+    def _fault(self, state, part):
+        """What does not fit together in a checkpoint of these settings, or None.
+
+        Its checksum is right, so that this is somebody's doing; may raise what bad types raise.
+        """
+        epoch, batches = state["epoch"], state["batches_done"]
+        if type(epoch) is not int or type(batches) is not int or epoch < 0 \
+                or not 0 <= batches <= self.batches_per_epoch:
+            return f"epoch {epoch!r}, batch {batches!r}"
+        if not is_number(state["seconds"], least=0) or np.isnan(state["best_val_acc"]):
+            return f"{state['seconds']!r} seconds, best metric {state['best_val_acc']!r}"
+        expected = {name: (value.shape, value.dtype) for name, value in self.model.params.items()}
+        for group in ("params", "best") if epoch else ("params",):
+            found = {name: (value.shape, value.dtype) for name, value in part[group].items()}
+            if found != expected:
+                return f"{group} are not the arrays of the model"
+        lengths = [len(part["history"][name]) for name in HISTORIES]
+        if part["history"].keys() != set(HISTORIES) or \
+                lengths != [epoch * self.batches_per_epoch + batches, epoch, epoch]:
+            return f"histories of {lengths} entries"
+        return None if state["configs"].keys() == expected.keys() else "configs of other parameters"
 
 
 # ---------------------------------------------------------------- checkpoint files
@@ -380,6 +427,8 @@ def read_checkpoint(path):
     Raises CheckpointError for anything that is not a whole checkpoint of this version.
     """
     advice = "Delete it to start afresh"
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise CheckpointError(f"{path} is no file, a checkpoint is expected there. Remove it")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -598,9 +647,19 @@ def _path(name, value):
     if value is None:
         return None
     try:
-        return os.fsdecode(value)
+        path = os.fsdecode(value)
     except TypeError:
-        raise ValueError(f"Solver: {name} expects a path or None, got {value!r}") from None
+        path = ""
+    if not path or "\0" in path:
+        raise ValueError(f"Solver: {name} expects a path or None, got {value!r}")
+    return path
+
+
+def _pair(name, wanted, result):
+    """The two parts of what a function of the user returned, or ValueError."""
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise ValueError(f"Solver: {name} expects to return {wanted}, got {result!r:.80}")
+    return result
 
 
 def _copies(params):
@@ -624,12 +683,17 @@ def _as_json(settings):
     return kept
 
 
-def _fingerprint(*parts):
+def _fingerprint(**parts):
     """A short hash of up to 200 samples of each, to tell one data set from another."""
     sha256 = hashlib.sha256()
-    for samples in parts:
+    for name, samples in parts.items():
         some = np.linspace(0, len(samples) - 1, min(len(samples), 200)).astype(int)
-        for array in _arrays_in(samples[some]):
+        try:
+            batch = samples[some]
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"Solver: data expects {name} to take an array of indices, as arrays "
+                             f"do ({error}), got a {type(samples).__name__}") from None
+        for array in _arrays_in(batch):
             sha256.update(array.tobytes())
     return sha256.hexdigest()[:16]
 

@@ -1,5 +1,7 @@
 """The Solver: whole epochs, histories, the best parameters, checkpoints, interruptions."""
+import collections
 import os
+import re
 import signal
 import threading
 
@@ -491,6 +493,50 @@ def test_damaged_checkpoints_are_refused(tmp_path):
     assert refused > 80
 
 
+def taken_out(*names):
+    return lambda state, arrays: [arrays.pop(name) for name in names]
+
+
+@pytest.mark.parametrize("edit", [
+    taken_out("params/W1"), taken_out("best/b2"), taken_out("history/loss_history"),
+    taken_out("params/W1", "params/b1", "params/W2", "params/b2"),
+    lambda state, arrays: arrays.update({"params/W1": np.ones((2, 2), np.float32)}),
+    lambda state, arrays: arrays.update({"best/W1": arrays["best/W1"].astype(float)}),
+    lambda state, arrays: arrays.update({"history/loss_history": np.ones(2)}),
+    lambda state, arrays: arrays.update({"history/checkpoint": np.array("elsewhere.npz")}),
+    lambda state, arrays: arrays.update({"config/W9/m": np.ones(2)}),
+    lambda state, arrays: state.update(epoch=-3), lambda state, arrays: state.update(epoch=1.5),
+    lambda state, arrays: state.update(batches_done=99), lambda state, arrays: state.pop("configs"),
+    lambda state, arrays: state.update(configs={}), lambda state, arrays: state.pop("rng"),
+    lambda state, arrays: state.update(rng={"bit_generator": "none"}),
+    lambda state, arrays: state.update(seconds="x"),
+    lambda state, arrays: state.update(best_val_acc=None),
+    lambda state, arrays: state.update(settings=[])])
+def test_what_does_not_fit_together_is_refused_and_nothing_is_taken_over(tmp_path, edit):
+    """Somebody has edited the checkpoint and made a checksum for it."""
+    path = tmp_path / "run.npz"
+    small_solver(checkpoint=path).train()
+    state, arrays = read_checkpoint(path)
+    del state["version"]
+    edit(state, arrays)
+    write_checkpoint(path, state, arrays)
+    solver = small_solver(checkpoint=path)
+    before = {name: value.copy() for name, value in solver.model.params.items()}
+    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+        solver.resume()
+    assert solver.epoch == 0 and solver.checkpoint == str(path) and solver.loss_history == []
+    for name, value in before.items():
+        np.testing.assert_array_equal(solver.model.params[name], value)
+
+
+def test_a_checkpoint_that_is_no_file_is_refused(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(CheckpointError, match=f"{name} is no file"):
+            small_solver(checkpoint=tmp_path / name).resume()
+
+
 def test_a_checkpoint_of_another_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("solver.CHECKPOINT_VERSION", 99)
     write_checkpoint(tmp_path / "run.npz", {}, {"a": np.ones(3)})
@@ -574,10 +620,10 @@ def test_a_line_that_stays_is_whole_and_the_longest_of_the_scripts_fits(monkeypa
     assert "x" * 50 in "".join(stream)
     stream.clear()
     monkeypatch.setenv("COLUMNS", "80")
-    progress = Progress(600, label="[7/8] 1024 units", stream=stream)
-    progress.started -= 1                      # 599 steps are left, of a second each
+    progress = Progress(300, label="[7/8] 1024 units", stream=stream)
+    progress.started -= 1                      # 299 steps are left, of a second each
     progress.step(f"epoch 15/15  loss 0.0633{small_solver_with_history()._accuracies()}")
-    assert "9:59 left" in "".join(stream)
+    assert re.search(r"\d:\d\d left", "".join(stream))
 
 
 def small_solver_with_history():
@@ -604,6 +650,50 @@ def small_solver_with_history():
 def test_wrong_input_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         small_solver(**options).train()
+
+
+@pytest.mark.parametrize("loss, message", [
+    (lambda X, y: None, "model.loss expects to return a number and a dict"),
+    (lambda X, y: (1.0, None), "model.loss expects .*got a float and a NoneType"),
+    (lambda X, y: (1.0, [np.ones(2)]), "model.loss expects .*got a float and a list"),
+    (lambda X, y: (np.ones(3), {"w": np.ones(2)}), "model.loss expects .*got a ndarray"),
+])
+def test_what_a_model_returns_is_checked(loss, message):
+    model = Recorder()
+    model.loss = loss
+    with pytest.raises(ValueError, match=message):
+        Solver(model, small_data()).train()
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"metric": lambda model, X, y: 0.5}, r"metric expects to return \(total, count\), got 0.5"),
+    ({"metric": lambda model, X, y: None}, "metric expects to return"),
+    ({"metric": lambda model, X, y: (1, 2, 3)}, "metric expects to return"),
+    ({"extra_metrics": {"size": lambda model: None}}, r"extra_metrics\['size'\] expects .*None"),
+])
+def test_what_a_metric_returns_is_checked(options, message):
+    with pytest.raises(ValueError, match=f"Solver: {message}"):
+        small_solver(num_epochs=1, **options).train()
+
+
+@pytest.mark.parametrize("samples", [
+    range(47), bytearray(47), memoryview(bytes(47)), collections.deque(range(47))])
+def test_samples_must_take_an_array_of_indices(samples):
+    with pytest.raises(ValueError, match="Solver: data expects X_train to take an array"):
+        small_solver(small_data() | {"X_train": samples})
+
+
+def test_params_must_be_arrays():
+    model = Recorder()
+    model.params = {"w": [1.0, 2.0]}
+    with pytest.raises(ValueError, match="arrays as its params, 'w' is a list"):
+        Solver(model, small_data())
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", 3.5])
+def test_an_impossible_path_is_refused(path):
+    with pytest.raises(ValueError, match="checkpoint expects a path or None"):
+        small_solver(checkpoint=path)
 
 
 def test_gradients_must_be_named_like_the_parameters():
