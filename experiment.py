@@ -120,6 +120,9 @@ def file_to_write(text):
 
 def run(main):
     """Call main() and turn what a person can mend into one line and exit code 2."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:          # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w"))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")   # a folder's name may be in any script
     try:
@@ -202,10 +205,12 @@ def _tidy(args, own):
 
 def _refuse_other_script(args, path):
     """UserError if the metrics at `path` are those of another script."""
+    if not os.path.isfile(path):                # opening a pipe would wait for ever
+        return
     try:
         with open(path, encoding="utf-8") as file:
             script = json.load(file)["config"]["script"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return
     if script != args.script:
         raise UserError(f"{args.out} holds the results of {script}: choose another folder with "
@@ -215,7 +220,12 @@ def _refuse_other_script(args, path):
 def config_of(args):
     """The arguments that decide the result, as they are kept in metrics.json."""
     return {name: value for name, value in vars(args).items()
-            if name not in ("out", "resume", "data_dir", "seed")}
+            if name not in ("out", "resume", "data_dir", "seed", "yes")}
+
+
+def _data_dir(args):
+    """Where the data come from, told apart from other folders; None where the loaders decide."""
+    return None if args.data_dir is None else os.path.realpath(args.data_dir)
 
 
 def finished_summary(args, summary):
@@ -224,12 +234,14 @@ def finished_summary(args, summary):
     summary: summary(metrics, out) -> text, which the script prints at its end.
     """
     path = os.path.join(args.out, "metrics.json")
-    if not args.resume or not os.path.exists(path):
+    if not args.resume or not os.path.isfile(path):
         return None
     try:
         with open(path, encoding="utf-8") as file:
             metrics = json.load(file)
-        if metrics["config"] != config_of(args) or metrics["seed"] != args.seed:
+        # Of other data the checkpoints will say so.
+        if metrics["config"] != config_of(args) or metrics["seed"] != args.seed \
+                or metrics["data_dir"] != _data_dir(args):
             return None
         return f"This run is finished.\n{summary(metrics, args.out)}"
     except (ValueError, KeyError, TypeError) as error:
@@ -237,8 +249,9 @@ def finished_summary(args, summary):
 
 
 def save_metrics(args, metrics):
-    """Write metrics.json, whole or not at all, and what it ran on."""
-    text = json.dumps({**metrics, "environment": environment()}, indent=2) + "\n"
+    """Write metrics.json, whole or not at all, with where the data were and what it ran on."""
+    text = json.dumps({**metrics, "data_dir": _data_dir(args), "environment": environment()},
+                      indent=2) + "\n"
     _save(args, "metrics.json", lambda file: file.write(text.encode()))
 
 

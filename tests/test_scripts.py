@@ -268,7 +268,7 @@ def test_a_hidden_size_can_be_added_to_a_finished_run(tiny_mnist, finished, tmp_
                "--hidden-sizes", 3, 5, 40, "--resume")
     assert metrics_of(tmp_path)["best_hidden_size"] == 40
     assert "[3/4] 40 units  epoch" in done.stdout
-    assert "[1/4] 3 hidden units  epoch" not in done.stdout
+    assert "[1/4] 3 units  epoch" not in done.stdout
 
 
 @both_scripts
@@ -279,6 +279,46 @@ def test_settings_are_not_mixed(script, tiny_mnist, finished, tmp_path):
     assert "another training" in done.stderr and "now 0.5" in done.stderr
     done = run(script, *options, "--epochs", 1, "--resume", expect=2)
     assert "beyond the 1 that are asked for" in done.stderr
+
+
+@both_scripts
+def test_a_finished_run_of_other_data_is_not_taken_for_this_one(
+        script, tiny_mnist, finished, tmp_path):
+    finished(script)
+    same, other = tmp_path / "same digits", tmp_path / "other digits"
+    shutil.copytree(tiny_mnist, same)
+    shutil.copytree(tiny_mnist, other)
+    for part in ("train", "t10k"):
+        path = other / f"{part}-images-idx3-ubyte.gz"
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        content[16:] = bytes(255 - byte for byte in content[16:])
+        path.write_bytes(gzip.compress(content, 1))
+    options = [*SMALL[script], "--out", tmp_path, "--resume"]
+    done = run(script, "--data-dir", other, *options, expect=2)
+    assert "the checkpoint of another training: its data" in done.stderr
+    run(script, "--data-dir", tmp_path / "missing", *options, expect=2)
+    before = metrics_of(tmp_path)["history"]
+    assert "This run is finished" not in run(script, "--data-dir", same, *options).stdout
+    assert metrics_of(tmp_path)["history"] == before
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_do_not_matter(closed, tiny_mnist, tmp_path):
+    command = shlex.join(map(str, [sys.executable, ROOT / "cnn_train.py", "--data-dir", tiny_mnist,
+                                   *SMALL["cnn_train"], "--out", tmp_path]))
+    done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("name, encoding", [("Zürich 数", "ascii"), (b"caf\xe9", "utf-8:strict")])
+def test_a_folder_that_the_terminal_cannot_spell_is_no_error(name, encoding, tiny_mnist, tmp_path):
+    out = os.path.join(os.fsencode(tmp_path), os.fsencode(name))
+    done = subprocess.run(
+        [sys.executable, ROOT / "cnn_train.py", "--data-dir", tiny_mnist, *SMALL["cnn_train"],
+         "--out", out], env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    assert os.path.exists(os.path.join(out, b"metrics.json"))
 
 
 @both_scripts
