@@ -1,7 +1,7 @@
 """A small convolutional network: conv - relu - 2x2 max pool - fc - relu - fc - softmax."""
 import numpy as np
 
-from layers import (as_float_array, check_options, check_sizes, conv_backward, conv_forward,
+from layers import (as_float_array, check_options, checked_sizes, conv_backward, conv_forward,
                     fc_backward, fc_forward, initial_weights, max_pool_backward, max_pool_forward,
                     random_generator, relu_backward, relu_forward, softmax_loss)
 
@@ -35,8 +35,9 @@ class ConvNet:
         if not isinstance(input_dim, (tuple, list)) or len(input_dim) != 3:
             raise ValueError(f"ConvNet: input_dim expects (C, H, W), got {input_dim!r}")
         C, H, W = input_dim
-        check_sizes("ConvNet", C=C, H=H, W=W, num_filters=num_filters, filter_size=filter_size,
-                    hidden_dim=hidden_dim, num_classes=num_classes)
+        C, H, W, num_filters, filter_size, hidden_dim, num_classes = checked_sizes(
+            "ConvNet", C=C, H=H, W=W, num_filters=num_filters, filter_size=filter_size,
+            hidden_dim=hidden_dim, num_classes=num_classes)
         self.reg, self.dtype = check_options("ConvNet", reg, dtype)
         if filter_size > min(H, W) - 1:
             raise ValueError(f"ConvNet: filter_size expects 1 to {min(H, W) - 1} for images of "

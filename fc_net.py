@@ -1,7 +1,7 @@
 """A network of two fully connected layers: fc - relu - fc - softmax."""
 import numpy as np
 
-from layers import (as_float_array, check_options, check_sizes, fc_backward, fc_forward,
+from layers import (as_float_array, check_options, checked_sizes, fc_backward, fc_forward,
                     initial_weights, random_generator, relu_backward, relu_forward, softmax_loss)
 
 
@@ -23,8 +23,8 @@ class TwoLayerNet:
 
     def __init__(self, input_dim=784, hidden_dim=100, num_classes=10, *,
                  weight_scale=None, reg=0.0, dtype=np.float32, rng=None):
-        check_sizes("TwoLayerNet", input_dim=input_dim, hidden_dim=hidden_dim,
-                    num_classes=num_classes)
+        input_dim, hidden_dim, num_classes = checked_sizes(
+            "TwoLayerNet", input_dim=input_dim, hidden_dim=hidden_dim, num_classes=num_classes)
         self.reg, self.dtype = check_options("TwoLayerNet", reg, dtype)
         rng = random_generator("TwoLayerNet", rng)
 

@@ -76,7 +76,8 @@ def fc_backward(dout, cache, *, needs_dx=True):
     Returns (dx, dw, db) with the shapes of x, w and b.
     Derived in docs/derivations.md, "Fully connected layer".
     """
-    x, w = as_cache("fc_backward", cache, None, 2)
+    x, w = as_cache("fc_backward", cache, "N...", "DM",
+                    fits=lambda x, w: x.size == len(x) * len(w))
     dout = as_upstream_gradient("fc_backward", dout, (len(x), w.shape[1]))
     rows = x.reshape(len(x), -1)
     # out_nm = Σ_d x_nd·w_dm + b_m  ⇒  dx_nd = Σ_m dout_nm·w_dm, that is dx = dout·wᵀ
@@ -109,7 +110,7 @@ def relu_backward(dout, cache):
     Returns dx. The slope at x = 0 is taken as 0, as in PyTorch.
     Derived in docs/derivations.md, "ReLU".
     """
-    x, = as_cache("relu_backward", (cache,), None)
+    x, = as_cache("relu_backward", (cache,), "...")
     dout = as_upstream_gradient("relu_backward", dout, x.shape)
     # out = x where x > 0, else 0  ⇒  dx = dout ⊙ [x > 0];
     # "not x <= 0" lets dout through where x is NaN, and never hides it.
@@ -181,7 +182,7 @@ def conv_backward(dout, cache, *, needs_dx=True):
     Source: EECS 545 homework 4, questions 1 (c) and 6.
     Derived in docs/derivations.md, "Convolution".
     """
-    x, w = as_cache("conv_backward", cache, 4, 4)
+    x, w = as_cache("conv_backward", cache, "NCHW", "FCPQ")
     N, C, H, W = x.shape
     F, _, HH, WW = w.shape
     OH, OW = H - HH + 1, W - WW + 1
@@ -305,7 +306,9 @@ def max_pool_backward(dout, cache):
     in row-major order, as in PyTorch; overlapping windows add up.
     Derived in docs/derivations.md, "Max pooling".
     """
-    x, out, pool_param = as_cache("max_pool_backward", cache, 4, 4, dict)
+    x, out, pool_param = as_cache(
+        "max_pool_backward", cache, "NCHW", "NCPQ", dict, fits=lambda x, out, pool_param:
+        out.shape == next(_pool_views(x, *_pool_sizes(pool_param, x.shape[2:]))).shape)
     dout = as_upstream_gradient("max_pool_backward", dout, out.shape)
     pool_height, pool_width, stride = _pool_sizes(pool_param, x.shape[2:])
     dx = empty(x.shape, dout.dtype)
@@ -473,11 +476,15 @@ def _free_block(size):
 
 # ---------------------------------------------------------------- what models share
 
-def check_sizes(model, **sizes):
-    """ValueError unless each named size of a model is a positive integer."""
+def checked_sizes(model, **sizes):
+    """The named sizes of a model as a list of Python integers, which do not overflow.
+
+    Raises ValueError unless each is a positive integer.
+    """
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise ValueError(f"{model}: {name} expects a positive integer, got {size!r}")
+    return [int(size) for size in sizes.values()]
 
 
 def check_options(model, reg, dtype):
@@ -562,27 +569,39 @@ def as_upstream_gradient(function, dout, shape, name="dout"):
     return dout
 
 
-def as_cache(function, cache, *parts):
+def as_cache(function, cache, *parts, fits=lambda *values: True):
     """`cache` if it is what a forward pass returns, else ValueError.
 
-    `parts` says of each part how many axes it has, None standing for any, or its type.
+    `parts` says of each part what it is: a type, or for an array of floating-point numbers a
+    letter for each axis; axes of one letter are as long as each other, and "..." at the end
+    stands for any further ones. `fits(*values)` says what letters cannot.
     """
-    def fits(value, part):
+    sizes = {}
+
+    def is_(value, part):
         if isinstance(part, type):
             return isinstance(value, part)
-        return isinstance(value, np.ndarray) and part in (None, value.ndim)
+        letters = part.removesuffix("...")
+        return isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray) \
+            and value.dtype.kind == "f" and value.size > 0 \
+            and (value.ndim == len(letters) or value.ndim > len(letters) < len(part)) \
+            and all(sizes.setdefault(letter, size) == size
+                    for letter, size in zip(letters, value.shape))
 
-    if not isinstance(cache, tuple) or len(cache) != len(parts) or not all(map(fits, cache, parts)):
+    if not isinstance(cache, tuple) or len(cache) != len(parts) \
+            or not all(map(is_, cache, parts)) or not fits(*cache):
         raise ValueError(f"{function}: cache expects what the forward pass of this layer returned, "
                          f"got {_described(cache)}")
     return cache
 
 
 def _described(value):
-    """The shape of an array, the same of each part of a tuple, else the type."""
+    """Type and shape of an array, the same of each part of a tuple, else the type."""
     if isinstance(value, tuple):
         return f"({', '.join(map(_described, value))})"
-    return f"array of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+    if isinstance(value, np.ndarray):
+        return f"{type(value).__name__} {value.dtype} {value.shape}"
+    return type(value).__name__
 
 
 def as_indices(function, name, value, shape, upper):

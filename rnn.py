@@ -1,7 +1,7 @@
 """A recurrent network that describes pictures, trained on captions and sampled word by word."""
 import numpy as np
 
-from layers import (as_float_array, as_indices, check_options, check_sizes, empty, fc_backward,
+from layers import (as_float_array, as_indices, check_options, checked_sizes, empty, fc_backward,
                     fc_forward, initial_weights, is_number, multiply, random_generator, total,
                     zeros)
 from rnn_layers import (inplace_lstm_cell, lstm_backward, lstm_forward, rnn_backward, rnn_forward,
@@ -52,8 +52,8 @@ class CaptioningRNN:
         for word in ("<NULL>", "<START>", "<END>"):
             if word not in word_to_idx:
                 raise ValueError(f"CaptioningRNN: word_to_idx expects the word {word}")
-        check_sizes("CaptioningRNN", input_dim=input_dim, wordvec_dim=wordvec_dim,
-                    hidden_dim=hidden_dim)
+        input_dim, wordvec_dim, hidden_dim = checked_sizes(
+            "CaptioningRNN", input_dim=input_dim, wordvec_dim=wordvec_dim, hidden_dim=hidden_dim)
         if cell_type not in ("rnn", "lstm"):
             raise ValueError(f"CaptioningRNN: cell_type expects 'rnn' or 'lstm', "
                              f"got {cell_type!r}")
@@ -203,7 +203,7 @@ class CaptioningRNN:
         if features.shape[1] != self.input_dim:
             raise ValueError(f"CaptioningRNN.sample: features expects {self.input_dim} columns, "
                              f"got shape {features.shape}")
-        check_sizes("CaptioningRNN.sample", max_length=max_length, beam=beam)
+        max_length, beam = checked_sizes("CaptioningRNN.sample", max_length=max_length, beam=beam)
         for name, value in (("temperature", temperature), ("length_norm", length_norm)):
             if not is_number(value, least=0):
                 raise ValueError(f"CaptioningRNN.sample: {name} expects a number of at least 0, "

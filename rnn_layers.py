@@ -55,7 +55,8 @@ def rnn_step_backward(dnext_h, cache):
     Returns (dx, dprev_h, dWx, dWh, db) with the shapes of the inputs.
     Derived in docs/derivations.md, "Recurrent network".
     """
-    x, prev_h, Wx, Wh, next_h = as_cache("rnn_step_backward", cache, 2, 2, 2, 2, 2)
+    x, prev_h, Wx, Wh, next_h = as_cache("rnn_step_backward", cache,
+                                         "ND", "NH", "DH", "HH", "NH")
     dnext_h = as_upstream_gradient("rnn_step_backward", dnext_h, next_h.shape, "dnext_h")
     # next_h = tanh(a) and tanh' = 1 - tanh²  ⇒  da = dnext_h ⊙ (1 - next_h²)
     da = dnext_h * (1 - next_h * next_h)
@@ -102,7 +103,8 @@ def rnn_backward(dh, cache):
     Returns (dx, dh0, dWx, dWh, db) with the shapes of the inputs.
     Derived in docs/derivations.md, "Recurrent network".
     """
-    x, states, Wx, Wh = as_cache("rnn_backward", cache, 3, 3, 2, 2)
+    x, states, Wx, Wh = as_cache("rnn_backward", cache, "TND", "SNH", "DH", "HH",
+                                 fits=lambda x, states, *_: len(states) == len(x) + 1)
     h = states[1:]
     dh = as_upstream_gradient("rnn_backward", dh, h.shape, "dh")
     da = empty(h.shape, np.result_type(dh, h))
@@ -182,7 +184,8 @@ def lstm_step_backward(dnext_h, dnext_c, cache):
     Derived in docs/derivations.md, "LSTM".
     """
     x, prev_h, prev_c, Wx, Wh, gates, tanh_c = as_cache(
-        "lstm_step_backward", cache, 2, 2, 2, 2, 2, 2, 2)
+        "lstm_step_backward", cache, "ND", "NH", "NH", "DG", "HG", "NG", "NH",
+        fits=lambda x, prev_h, prev_c, Wx, *_: Wx.shape[1] == 4 * prev_h.shape[1])
     dnext_h = as_upstream_gradient("lstm_step_backward", dnext_h, tanh_c.shape, "dnext_h")
     dnext_c = as_upstream_gradient("lstm_step_backward", dnext_c, tanh_c.shape, "dnext_c")
     da, dprev_c = _lstm_cell_backward(dnext_h, dnext_c, gates, tanh_c, prev_c)
@@ -231,7 +234,9 @@ def lstm_backward(dh, cache):
     Derived in docs/derivations.md, "LSTM".
     """
     x, states, cells, gates, tanh_c, Wx, Wh = as_cache(
-        "lstm_backward", cache, 3, 3, 3, 3, 3, 2, 2)
+        "lstm_backward", cache, "TND", "SNH", "SNH", "TNG", "TNH", "DG", "HG",
+        fits=lambda x, states, cells, gates, *_:
+        len(states) == len(x) + 1 and gates.shape[2] == 4 * states.shape[2])
     dh = as_upstream_gradient("lstm_backward", dh, tanh_c.shape, "dh")
     da = empty(gates.shape, np.result_type(dh, gates))
     dprev_h = np.zeros(tanh_c.shape[1:], da.dtype)
@@ -306,7 +311,9 @@ def word_embedding_backward(dout, cache):
     Returns dW (V, D).
     Derived in docs/derivations.md, "Word embedding".
     """
-    x, (V, D) = as_cache("word_embedding_backward", cache, None, tuple)
+    x, (V, D) = as_cache("word_embedding_backward", cache, np.ndarray, tuple,
+                         fits=lambda x, shape: len(shape) == 2)
+    x = as_indices("word_embedding_backward", "cache", x, None, V)
     dout = as_upstream_gradient("word_embedding_backward", dout, (*x.shape, D))
     # out_p = W[x_p]  ⇒  dW[v] = Σ_{p: x_p = v} dout_p. Sorted by word, the rows of a word
     # are neighbours and one sum each: three times as fast as np.add.at.
@@ -349,7 +356,7 @@ def temporal_fc_backward(dout, cache):
     Returns (dx, dw, db) with the shapes of x, w and b.
     Derived in docs/derivations.md, "Temporal layers".
     """
-    x, w = as_cache("temporal_fc_backward", cache, 3, 2)
+    x, w = as_cache("temporal_fc_backward", cache, "NTD", "DM")
     dout = as_upstream_gradient("temporal_fc_backward", dout, (*x.shape[:2], w.shape[1]))
     # As fc_backward, with the N·T time steps in place of the N samples
     rows = _rows(dout)

@@ -182,6 +182,35 @@ def test_a_wrong_cache_is_named(function, arguments, cache):
     assert_named(lambda: function(**arguments), "cache")
 
 
+def damaged_caches(function, cache):
+    """(label, cache) with one part of a right cache shortened or of another type."""
+    parts = cache if isinstance(cache, tuple) else (cache,)
+    for place, part in enumerate(parts):
+        if not isinstance(part, np.ndarray):
+            continue
+        damaged = {f"shorter in axis {axis}": np.delete(part, 0, axis) for axis in range(part.ndim)}
+        if function is layers.max_pool_backward:    # it drops rows and columns that it cannot use
+            damaged.pop("shorter in axis 2")
+            damaged.pop("shorter in axis 3")
+        damaged |= {"complex": part * 1j, "of objects": part.astype(object),
+                    "masked": np.ma.masked_less(part, 0), "a list": part.tolist()}
+        if part.dtype.kind == "i":
+            damaged |= {"negative": part - 100, "too large": part + 100, "float": part + 0.5}
+        for label, value in damaged.items():
+            whole_cache = (*parts[:place], value, *parts[place + 1:])
+            yield f"part {place} {label}", \
+                whole_cache if isinstance(cache, tuple) else whole_cache[0]
+
+
+@pytest.mark.parametrize("function, arguments", [
+    pytest.param(function, {**good, "cache": cache}, id=f"{function.__name__}: cache with {label}")
+    for function, good in CALLS if "cache" in good
+    for label, cache in damaged_caches(function, good["cache"])])
+def test_a_cache_that_does_not_fit_itself_or_dout_is_named(function, arguments):
+    with pytest.raises(ValueError, match=rf"^{function.__name__}: (cache|d\w+) "):
+        function(**arguments)
+
+
 # ---------------------------------------------------------------- unusual arrays that work
 
 class Tagged(np.ndarray):
@@ -553,3 +582,13 @@ def test_sizes_that_do_not_fit_are_one_line(script, arguments, message, tmp_path
 def test_the_campaign_is_as_large_as_promised():
     wrong = [*array_calls(wrong_arrays), *wrong_options(), *wrong_trainings(), *WRONG_COMMANDS]
     assert len(wrong) >= 300 and len(list(array_calls(unusual_arrays))) >= 300
+
+
+@pytest.mark.parametrize("model, sizes", [
+    (TwoLayerNet, [100, 90, 80]), (ConvNet, [(1, 28, 28), 4, 12, 5, 3]),
+    (CaptioningRNN, [{"<NULL>": 0, "<START>": 1, "<END>": 2}, 100, 100, 100, "lstm"])])
+def test_sizes_of_small_types_do_not_overflow(model, sizes):
+    small = [np.int8(size) if isinstance(size, int) else size for size in sizes]
+    expected = model(*sizes, rng=0).params
+    for name, value in model(*small, rng=0).params.items():
+        np.testing.assert_array_equal(value, expected[name], strict=True)
