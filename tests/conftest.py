@@ -1,5 +1,10 @@
-"""Options of the whole suite: --slow runs the long campaigns too."""
+"""The whole suite: --slow runs the long campaigns too; Ctrl-C is heard however it was started."""
+import signal
+
 import pytest
+
+# Shells start what they run in the background with Ctrl-C ignored, and programs keep to that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
