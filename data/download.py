@@ -16,6 +16,7 @@ import itertools
 import os
 import re
 import shutil
+import socket
 import ssl
 import stat
 import struct
@@ -234,7 +235,8 @@ class _Fetcher:
                 if start != 0:
                     raise _Failure("the server sent another part than asked for", again=True)
             self._check_answer(response, total)
-            self._copy(response, total)
+            with self._speed_limit(response):
+                self._copy(response, total)
         if total is not None and self._size() < total:
             raise _Failure(f"the connection broke after {self._size():,} of {total:,} bytes",
                            again=True)
@@ -252,11 +254,46 @@ class _Fetcher:
             raise _Failure(f"the server offers {total:,} bytes, more than the allowed "
                            f"{self.wanted.max_bytes:,}")
 
+    @contextlib.contextmanager
+    def _speed_limit(self, response):
+        """Break the connection off when the body comes too slowly.
+
+        A thread watches, because http.client may never come back from one call: it reads the
+        head of a chunk and the trailers to their end, and a server need not end them.
+        """
+        over = threading.Event()
+        faults = []
+
+        def watch(connection):
+            size = self._size()
+            while not over.wait(self.stall_seconds):
+                new = self._size() - size
+                if new < MIN_SPEED * self.stall_seconds:
+                    faults.append(f"too slow: {new:,} bytes in {self.stall_seconds:g} seconds")
+                    with contextlib.suppress(OSError):  # the server was faster
+                        connection.shutdown(socket.SHUT_RDWR)
+                    return
+                size += new
+
+        # A duplicate, so that shutdown cannot hit what has got the number of a closed socket.
+        with socket.fromfd(response.fileno(), socket.AF_INET, socket.SOCK_STREAM) as connection:
+            watcher = threading.Thread(target=watch, args=(connection,), daemon=True)
+            watcher.start()
+            try:
+                yield
+            except _Failure:
+                if not faults:
+                    raise
+            finally:
+                over.set()
+                watcher.join()
+        if faults:
+            raise _Failure(faults[0])
+
     def _copy(self, response, total):
-        """Copy the body of a response to the .part file, unless it comes too slowly."""
+        """Copy the body of a response to the .part file."""
         limit = self.wanted.max_bytes if self.wanted.size is None else self.wanted.size
         size = self._size()
-        window_start, window_size = time.monotonic(), size
         self.report(size, total)
         while chunk := self._read(response):
             size += len(chunk)
@@ -265,19 +302,13 @@ class _Fetcher:
                 raise _Failure(f"the server sent more than {limit:,} bytes")
             _write(self.part, chunk)
             self.report(size, total)
-            now = time.monotonic()
-            if now - window_start >= self.stall_seconds:
-                if size - window_size < MIN_SPEED * (now - window_start):
-                    raise _Failure(f"too slow: {size - window_size:,} bytes in "
-                                   f"{now - window_start:.0f} seconds")
-                window_start, window_size = now, size
 
     def _read(self, response):
         """The next bytes, as many as have come; b'' at the end."""
         try:
             return response.read1(CHUNK)
         except TimeoutError:
-            raise _Failure(f"no byte came for {self.stall_seconds:g} seconds") from None
+            raise _Failure(f"too slow: no byte in {self.stall_seconds:g} seconds") from None
         except (OSError, http.client.HTTPException) as error:
             raise _Failure(f"the connection broke after {self._size():,} bytes "
                            f"({_reason(error)})", again=True) from None

@@ -28,6 +28,7 @@ CONTENT = bytes(range(256)) * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+LIMIT_SECONDS = 30  # of a test, many times what any of them takes
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -67,6 +68,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
+
+
+def chunk(content):
+    return b"%x\r\n%b\r\n" % (len(content), content)
+
+
+def chunked(*pieces, ending=b"0\r\n\r\n"):
+    """A page sent in chunks; pieces without bytes (or another ending) make it a broken one."""
+    def page(handler):
+        handler.start(Transfer_Encoding="chunked")
+        for piece in pieces:
+            handler.wfile.write(chunk(piece))
+        handler.wfile.write(ending)
+    return page
 
 
 def whole(content=CONTENT, **headers):
@@ -127,6 +142,22 @@ def short_pauses(monkeypatch):
     monkeypatch.setattr("data.download.PAUSES", (0.01, 0.02))
 
 
+@pytest.fixture(autouse=True)
+def time_limit():
+    """A download that never ends fails its test instead of holding up the others."""
+    if not hasattr(signal, "SIGALRM"):  # Windows
+        yield
+        return
+
+    def too_long(*args):
+        pytest.fail(f"still running after {LIMIT_SECONDS} seconds")
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(LIMIT_SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 def assert_only(folder, *names):
     """The folder holds these names and no leftover."""
     assert sorted(os.listdir(folder)) == sorted(names)
@@ -162,6 +193,12 @@ def test_a_file_whose_length_nobody_tells(server, tmp_path):
         handler.start()
         handler.wfile.write(CONTENT)
     server.pages["f"] = page
+    download(server.url("f"), tmp_path / "f", md5=MD5)
+    assert (tmp_path / "f").read_bytes() == CONTENT
+
+
+def test_a_file_in_chunks(server, tmp_path):
+    server.pages["f"] = chunked(CONTENT[:1000], CONTENT[1000:])
     download(server.url("f"), tmp_path / "f", md5=MD5)
     assert (tmp_path / "f").read_bytes() == CONTENT
 
@@ -349,8 +386,23 @@ def silence(handler):
     handler.server.closing.wait(10)
 
 
+def endless(start, more, pause):
+    """A chunked page that begins with start and goes on with more for ever."""
+    def page(handler):
+        chunked(ending=start)(handler)
+        while not handler.server.closing.wait(pause):
+            handler.wfile.write(more)
+    return page
+
+
 @pytest.mark.parametrize("page, message", [
-    (drip, "too slow"), (silence, "no byte came for 0.4 seconds"), (drip_head, "no answer within")])
+    pytest.param(drip, "too slow: [1-9] bytes in 0.4 seconds", id="body"),
+    pytest.param(silence, "too slow", id="silence"),
+    pytest.param(drip_head, "no answer within", id="head"),
+    pytest.param(endless(b"5;", b"x", 0.05), "too slow", id="head of a chunk"),
+    pytest.param(endless(chunk(CONTENT) + b"0\r\n", b"x", 0.05), "too slow", id="line of a trailer"),
+    pytest.param(endless(chunk(CONTENT) + b"0\r\n", b"X: y\r\n", 0.001), "too slow",
+                 id="trailers")])
 def test_a_drip_is_dropped_for_the_next_mirror(server, tmp_path, page, message):
     server.pages.update(slow=page, good=whole())
     limits = {"connect_seconds": 0.8, "stall_seconds": 0.4}
@@ -359,7 +411,7 @@ def test_a_drip_is_dropped_for_the_next_mirror(server, tmp_path, page, message):
         == server.url("good")
     with pytest.raises(DownloadError, match=message):
         download(server.url("slow"), tmp_path / "g", **limits)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 4
     server.closing.set()
 
 
