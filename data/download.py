@@ -72,7 +72,8 @@ def download(urls, path, *, md5=None, sha256=None, size=None, max_bytes=MAX_BYTE
     Inputs:
     - urls: address or list of addresses (http or https), the preferred one first
     - path: where the file shall be; its folder is made if need be
-    - md5, sha256: expected checksums (hexadecimal)
+    - md5, sha256: expected checksums (hexadecimal); without one and without size, a server
+      that announces too small a file is believed
     - size: expected number of bytes
     - max_bytes: refuse a larger file
     - connect_seconds: give up if no mirror has answered after so long, hanging DNS included
@@ -243,9 +244,12 @@ class _Fetcher:
 
     def _check_answer(self, response, total):
         """Refuse by its head what cannot be the file."""
-        if not (self.wanted.md5 or self.wanted.sha256) and \
-                response.headers.get_content_type() == "text/html":
-            raise _Failure("the server sent a web page instead of the file")
+        if not (self.wanted.md5 or self.wanted.sha256):  # a checksum knows better than the head
+            if response.headers.get_content_type() == "text/html":
+                raise _Failure("the server sent a web page instead of the file")
+            encoding = response.headers.get("Content-Encoding", "identity")
+            if encoding.lower() != "identity":
+                raise _Failure(f"the server sent the file encoded as {_one_line(encoding)}")
         if total is not None and self.wanted.size not in (None, total):
             kind = " (a web page)" if response.headers.get_content_type() == "text/html" else ""
             raise _Failure(f"the server offers {total:,} bytes{kind} instead of "
@@ -328,7 +332,8 @@ class _WebOnlyRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         if urllib.parse.urlsplit(newurl).scheme not in ("http", "https"):
             fp.close()
-            raise _Failure(f"the server redirects to {newurl}, which is not a web address")
+            raise _Failure(f"the server redirects to {_one_line(newurl)}, which is not a web "
+                           "address")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -360,11 +365,14 @@ def _open(url, offset, patience, stall_seconds):
             return error
         error.close()
         again = error.code in (408, 425, 429) or error.code >= 500
-        raise _Failure(f"HTTP {error.code} {error.reason}", again=again) from None
+        raise _Failure(f"HTTP {error.code} {_one_line(error.reason)}", again=again) from None
     except urllib.error.URLError as error:
         hung_up = isinstance(error.reason, (ConnectionResetError, BrokenPipeError))
         raise _Failure(_reason(error.reason), again=hung_up,
                        unreachable=not hung_up and _is_of_the_network(error.reason)) from None
+    # urllib blames its caller for what a redirect says.
+    except (ValueError, http.client.InvalidURL) as error:
+        raise _Failure(f"bad address ({_reason(error)})") from None
     except (OSError, http.client.HTTPException) as error:
         answered = answer.done()
         answer.add_done_callback(_close_late_answer)
@@ -395,18 +403,29 @@ def _extent(response):
     """(position of the first byte, length of the whole file or None) of a response."""
     if response.status == 200:
         length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdecimal() else None
+        return 0, _number(length) if length.isdecimal() else None
     range_ = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if response.status != 206 or range_ is None:
         raise _Failure(f"the server sent an answer of an unexpected kind (HTTP {response.status})")
     start, total = range_.groups()
-    return int(start), None if total == "*" else int(total)
+    return _number(start), None if total == "*" else _number(total)
+
+
+def _number(digits):
+    """int(digits), which would raise ValueError for thousands of them."""
+    if len(digits) > 18:
+        raise _Failure(f"the server sent a size of {len(digits):,} digits")
+    return int(digits)
 
 
 def _reason(error):
     """One line on an exception."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    return _one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+def _one_line(text):
+    """What a server sent, fit for a message: short, and without a code that moves the cursor."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
 
 
 def _looks_like_html(file):
