@@ -40,6 +40,7 @@ CONNECT_SECONDS = 8  # until the first mirror has answered, for all of them toge
 STALL_SECONDS = 15  # a connection that stays below MIN_SPEED for so long is dropped
 MIN_SPEED = 1000  # bytes per second
 MAX_BYTES = 10**9  # of a file whose size nobody knows, and of an unpacked zip file
+MAX_DEPTH = 100  # of folders in a zip file: os.makedirs and shutil.rmtree go down by recursion
 CHUNK = 1 << 16
 PAUSES = (0.5, 1.0)  # seconds before the second and the third round through the mirrors
 ROUND_WELL_SPENT = 10**6  # new bytes after which a round does not count as failed
@@ -609,15 +610,21 @@ def unpack_zip(path, folder, *, top=None, max_bytes=MAX_BYTES, max_members=100_0
                 shutil.rmtree(half, ignore_errors=True)
     except DataError:
         raise
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError,
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError,
             NotImplementedError) as error:
-        raise DataError(f"{path} is damaged ({_reason(error)}): delete it and download it "
-                        "again") from None
+        raise _damage(path, error) from None
     except OSError as error:
+        # A file name that the disk refuses would be named; a position in the zip file has none.
+        if error.errno == errno.EINVAL and error.filename is None:
+            raise _damage(path, error) from None
         place = f" ({error.filename})" if error.filename else ""
         raise DownloadError(f"cannot unpack {path} into {folder}: "
                             f"{error.strerror or error}{place}") from error
     return True
+
+
+def _damage(path, error):
+    return DataError(f"{path} is damaged ({_reason(error)}): delete it and download it again")
 
 
 def _has_content(folder):
@@ -675,7 +682,8 @@ def _check_members(path, members, max_bytes, max_members):
     for member in members:
         fault = _fault_of_member(member) or _clash(member, taken)
         if fault:
-            raise DataError(f"{path} is refused: member {member.filename!r} {fault}")
+            name = _one_line(repr(member.filename))
+            raise DataError(f"{path} is refused: member {name} {fault}")
 
 
 def _fault_of_member(member):
@@ -689,6 +697,8 @@ def _fault_of_member(member):
         return "has an absolute path"
     if ".." in parts:
         return "leads out of the folder"
+    if len(parts) - 1 > MAX_DEPTH:
+        return f"lies {len(parts) - 1:,} folders deep, more than the allowed {MAX_DEPTH}"
     if "" in parts or "." in parts or any(c in '\\:' or not c.isprintable() for c in name):
         return "has a name that not every system can store"
     if member.flag_bits & 1:
