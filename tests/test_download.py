@@ -16,6 +16,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 import zipfile
 
 import pytest
@@ -453,6 +455,35 @@ def test_a_drip_is_dropped_for_the_next_mirror(server, tmp_path, page, message):
     server.closing.set()
 
 
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_answer_that_comes_too_late_is_closed(server, tmp_path, monkeypatch, status):
+    """Even if somebody keeps it, as a debugger or another Python's memory management does."""
+    given_up = threading.Event()
+    kept = []
+    open_address = urllib.request.OpenerDirector.open
+
+    def open_and_keep(*args, **options):
+        try:
+            kept.append(open_address(*args, **options))
+        except urllib.error.HTTPError as error:
+            kept.append(error)
+            raise
+        return kept[-1]
+
+    def page(handler):
+        given_up.wait(10)
+        handler.start(status, Content_Length=len(CONTENT))
+        handler.server.closing.wait(10)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", open_and_keep)
+    server.pages["f"] = page
+    with pytest.raises(NetworkUnreachable, match="no answer within"):
+        download(server.url("f"), tmp_path / "f", connect_seconds=0.2)
+    assert kept == []
+    given_up.set()
+    wait_until(lambda: kept and kept[0].closed)
+    server.closing.set()
+
+
 def test_wrong_arguments(tmp_path):
     with pytest.raises(ValueError, match="urls expects at least one"):
         download([], tmp_path / "f")
@@ -578,6 +609,44 @@ def test_what_a_killed_process_left_is_resumed_and_cleared_away(server, tmp_path
     assert_only(tmp_path, "f", "f.txt.part")
 
 
+@pytest.fixture
+def before_the_lock(monkeypatch):
+    """What another process does between the opening of a file and its lock: {name: function}."""
+    pytest.importorskip("fcntl")
+    lock, actions = data.download._lock, {}
+
+    def late_lock(file):
+        name = os.path.basename(str(file.name))
+        if name in actions:
+            actions.pop(name)()
+        return lock(file)
+    monkeypatch.setattr(data.download, "_lock", late_lock)
+    return actions
+
+
+def test_a_part_file_that_its_owner_has_just_finished_is_not_written(server, tmp_path,
+                                                                     before_the_lock):
+    server.pages["f"] = whole()
+    before_the_lock["f.part"] = lambda: os.replace(tmp_path / "f.part", tmp_path / "f")
+    download(server.url("f"), tmp_path / "f", sha256=SHA256)
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    assert_only(tmp_path, "f")
+
+
+def test_a_part_file_that_another_process_has_just_begun_is_not_cleared_away(
+        server, tmp_path, before_the_lock):
+    begun = tmp_path / "f.2.part"
+
+    def begin():
+        os.remove(begun)
+        begun.write_bytes(b"just begun")
+    begun.write_bytes(b"left behind")
+    server.pages["f"] = whole()
+    before_the_lock[begun.name] = begin
+    download(server.url("f"), tmp_path / "f", sha256=SHA256)
+    assert begun.read_bytes() == b"just begun"
+
+
 @pytest.fixture(params=["Windows", "a drive without locks"])
 def no_locks(request, monkeypatch):
     if request.param == "Windows":
@@ -639,6 +708,27 @@ def test_an_interrupted_process_keeps_what_it_has(server, tmp_path):
 
 
 # ---------------------------------------------------------------- the disk
+
+def test_the_bytes_are_on_the_disk_before_the_name(server, tmp_path, monkeypatch):
+    """What a power failure leaves cannot be tried out: this holds the order of the calls."""
+    pytest.importorskip("fcntl", reason="Windows synchronises no folder")
+    fsync, replace, calls = os.fsync, os.replace, []
+
+    def recorded_fsync(descriptor):
+        calls.append(("fsync", os.fstat(descriptor).st_ino, os.path.exists(tmp_path / "f")))
+        fsync(descriptor)
+
+    def recorded_replace(source, target):
+        calls.append(("replace", os.stat(source).st_ino, os.path.getsize(source)))
+        replace(source, target)
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    server.pages["f"] = whole()
+    download(server.url("f"), tmp_path / "f")
+    file, folder = (tmp_path / "f").stat().st_ino, tmp_path.stat().st_ino
+    assert calls == [("fsync", file, False), ("replace", file, len(CONTENT)),
+                     ("fsync", folder, True)]
+
 
 def test_a_file_in_the_place_of_the_folder(server, tmp_path):
     (tmp_path / "folder").write_bytes(b"")
