@@ -16,6 +16,7 @@ import itertools
 import os
 import re
 import shutil
+import socket
 import ssl
 import stat
 import struct
@@ -39,6 +40,7 @@ CONNECT_SECONDS = 8  # until the first mirror has answered, for all of them toge
 STALL_SECONDS = 15  # a connection that stays below MIN_SPEED for so long is dropped
 MIN_SPEED = 1000  # bytes per second
 MAX_BYTES = 10**9  # of a file whose size nobody knows, and of an unpacked zip file
+MAX_DEPTH = 100  # of folders in a zip file: os.makedirs and shutil.rmtree go down by recursion
 CHUNK = 1 << 16
 PAUSES = (0.5, 1.0)  # seconds before the second and the third round through the mirrors
 ROUND_WELL_SPENT = 10**6  # new bytes after which a round does not count as failed
@@ -71,7 +73,8 @@ def download(urls, path, *, md5=None, sha256=None, size=None, max_bytes=MAX_BYTE
     Inputs:
     - urls: address or list of addresses (http or https), the preferred one first
     - path: where the file shall be; its folder is made if need be
-    - md5, sha256: expected checksums (hexadecimal)
+    - md5, sha256: expected checksums (hexadecimal); without one and without size, a server
+      that announces too small a file is believed
     - size: expected number of bytes
     - max_bytes: refuse a larger file
     - connect_seconds: give up if no mirror has answered after so long, hanging DNS included
@@ -234,16 +237,20 @@ class _Fetcher:
                 if start != 0:
                     raise _Failure("the server sent another part than asked for", again=True)
             self._check_answer(response, total)
-            self._copy(response, total)
+            with self._speed_limit(response):
+                self._copy(response, total)
         if total is not None and self._size() < total:
             raise _Failure(f"the connection broke after {self._size():,} of {total:,} bytes",
                            again=True)
 
     def _check_answer(self, response, total):
         """Refuse by its head what cannot be the file."""
-        if not (self.wanted.md5 or self.wanted.sha256) and \
-                response.headers.get_content_type() == "text/html":
-            raise _Failure("the server sent a web page instead of the file")
+        if not (self.wanted.md5 or self.wanted.sha256):  # a checksum knows better than the head
+            if response.headers.get_content_type() == "text/html":
+                raise _Failure("the server sent a web page instead of the file")
+            encoding = response.headers.get("Content-Encoding", "identity")
+            if encoding.lower() != "identity":
+                raise _Failure(f"the server sent the file encoded as {_one_line(encoding)}")
         if total is not None and self.wanted.size not in (None, total):
             kind = " (a web page)" if response.headers.get_content_type() == "text/html" else ""
             raise _Failure(f"the server offers {total:,} bytes{kind} instead of "
@@ -252,11 +259,46 @@ class _Fetcher:
             raise _Failure(f"the server offers {total:,} bytes, more than the allowed "
                            f"{self.wanted.max_bytes:,}")
 
+    @contextlib.contextmanager
+    def _speed_limit(self, response):
+        """Break the connection off when the body comes too slowly.
+
+        A thread watches, because http.client may never come back from one call: it reads the
+        head of a chunk and the trailers to their end, and a server need not end them.
+        """
+        over = threading.Event()
+        faults = []
+
+        def watch(connection):
+            size = self._size()
+            while not over.wait(self.stall_seconds):
+                new = self._size() - size
+                if new < MIN_SPEED * self.stall_seconds:
+                    faults.append(f"too slow: {new:,} bytes in {self.stall_seconds:g} seconds")
+                    with contextlib.suppress(OSError):  # the server was faster
+                        connection.shutdown(socket.SHUT_RDWR)
+                    return
+                size += new
+
+        # A duplicate, so that shutdown cannot hit what has got the number of a closed socket.
+        with socket.fromfd(response.fileno(), socket.AF_INET, socket.SOCK_STREAM) as connection:
+            watcher = threading.Thread(target=watch, args=(connection,), daemon=True)
+            watcher.start()
+            try:
+                yield
+            except _Failure:
+                if not faults:
+                    raise
+            finally:
+                over.set()
+                watcher.join()
+        if faults:
+            raise _Failure(faults[0])
+
     def _copy(self, response, total):
-        """Copy the body of a response to the .part file, unless it comes too slowly."""
+        """Copy the body of a response to the .part file."""
         limit = self.wanted.max_bytes if self.wanted.size is None else self.wanted.size
         size = self._size()
-        window_start, window_size = time.monotonic(), size
         self.report(size, total)
         while chunk := self._read(response):
             size += len(chunk)
@@ -265,19 +307,13 @@ class _Fetcher:
                 raise _Failure(f"the server sent more than {limit:,} bytes")
             _write(self.part, chunk)
             self.report(size, total)
-            now = time.monotonic()
-            if now - window_start >= self.stall_seconds:
-                if size - window_size < MIN_SPEED * (now - window_start):
-                    raise _Failure(f"too slow: {size - window_size:,} bytes in "
-                                   f"{now - window_start:.0f} seconds")
-                window_start, window_size = now, size
 
     def _read(self, response):
         """The next bytes, as many as have come; b'' at the end."""
         try:
             return response.read1(CHUNK)
         except TimeoutError:
-            raise _Failure(f"no byte came for {self.stall_seconds:g} seconds") from None
+            raise _Failure(f"too slow: no byte in {self.stall_seconds:g} seconds") from None
         except (OSError, http.client.HTTPException) as error:
             raise _Failure(f"the connection broke after {self._size():,} bytes "
                            f"({_reason(error)})", again=True) from None
@@ -297,7 +333,8 @@ class _WebOnlyRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         if urllib.parse.urlsplit(newurl).scheme not in ("http", "https"):
             fp.close()
-            raise _Failure(f"the server redirects to {newurl}, which is not a web address")
+            raise _Failure(f"the server redirects to {_one_line(newurl)}, which is not a web "
+                           "address")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -329,11 +366,14 @@ def _open(url, offset, patience, stall_seconds):
             return error
         error.close()
         again = error.code in (408, 425, 429) or error.code >= 500
-        raise _Failure(f"HTTP {error.code} {error.reason}", again=again) from None
+        raise _Failure(f"HTTP {error.code} {_one_line(error.reason)}", again=again) from None
     except urllib.error.URLError as error:
         hung_up = isinstance(error.reason, (ConnectionResetError, BrokenPipeError))
         raise _Failure(_reason(error.reason), again=hung_up,
                        unreachable=not hung_up and _is_of_the_network(error.reason)) from None
+    # urllib blames its caller for what a redirect says.
+    except (ValueError, http.client.InvalidURL) as error:
+        raise _Failure(f"bad address ({_reason(error)})") from None
     except (OSError, http.client.HTTPException) as error:
         answered = answer.done()
         answer.add_done_callback(_close_late_answer)
@@ -364,18 +404,29 @@ def _extent(response):
     """(position of the first byte, length of the whole file or None) of a response."""
     if response.status == 200:
         length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdecimal() else None
+        return 0, _number(length) if length.isdecimal() else None
     range_ = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if response.status != 206 or range_ is None:
         raise _Failure(f"the server sent an answer of an unexpected kind (HTTP {response.status})")
     start, total = range_.groups()
-    return int(start), None if total == "*" else int(total)
+    return _number(start), None if total == "*" else _number(total)
+
+
+def _number(digits):
+    """int(digits), which would raise ValueError for thousands of them."""
+    if len(digits) > 18:
+        raise _Failure(f"the server sent a size of {len(digits):,} digits")
+    return int(digits)
 
 
 def _reason(error):
     """One line on an exception."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    return _one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+def _one_line(text):
+    """What a server sent, fit for a message: short, and without a code that moves the cursor."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
 
 
 def _looks_like_html(file):
@@ -559,15 +610,21 @@ def unpack_zip(path, folder, *, top=None, max_bytes=MAX_BYTES, max_members=100_0
                 shutil.rmtree(half, ignore_errors=True)
     except DataError:
         raise
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError,
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError,
             NotImplementedError) as error:
-        raise DataError(f"{path} is damaged ({_reason(error)}): delete it and download it "
-                        "again") from None
+        raise _damage(path, error) from None
     except OSError as error:
+        # A file name that the disk refuses would be named; a position in the zip file has none.
+        if error.errno == errno.EINVAL and error.filename is None:
+            raise _damage(path, error) from None
         place = f" ({error.filename})" if error.filename else ""
         raise DownloadError(f"cannot unpack {path} into {folder}: "
                             f"{error.strerror or error}{place}") from error
     return True
+
+
+def _damage(path, error):
+    return DataError(f"{path} is damaged ({_reason(error)}): delete it and download it again")
 
 
 def _has_content(folder):
@@ -625,7 +682,8 @@ def _check_members(path, members, max_bytes, max_members):
     for member in members:
         fault = _fault_of_member(member) or _clash(member, taken)
         if fault:
-            raise DataError(f"{path} is refused: member {member.filename!r} {fault}")
+            name = _one_line(repr(member.filename))
+            raise DataError(f"{path} is refused: member {name} {fault}")
 
 
 def _fault_of_member(member):
@@ -639,6 +697,8 @@ def _fault_of_member(member):
         return "has an absolute path"
     if ".." in parts:
         return "leads out of the folder"
+    if len(parts) - 1 > MAX_DEPTH:
+        return f"lies {len(parts) - 1:,} folders deep, more than the allowed {MAX_DEPTH}"
     if "" in parts or "." in parts or any(c in '\\:' or not c.isprintable() for c in name):
         return "has a name that not every system can store"
     if member.flag_bits & 1:
