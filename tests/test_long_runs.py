@@ -99,25 +99,26 @@ def in_a_process(code, *arguments, **environment):
     return json.loads(done.stdout)
 
 
-def check_memory(name, epochs, tmp_path, capsys):
+def check_memory(name, epochs, growth, tmp_path, capsys):
     before, after = in_a_process(MEASURE, name, tmp_path / "run.npz", json.dumps(epochs))
     with capsys.disabled():
         print(f"\n{name}: {before / 1e6:.1f} MB after {epochs[0]} epochs, "
               f"{after / 1e6:.1f} MB after {epochs[1]}")
-    assert after < 1.05 * before
+    assert after < (1 + growth) * before
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells the resident size")
 @every_training
 def test_memory_does_not_grow(name, tmp_path, capsys):
-    check_memory(name, [5, 20], tmp_path, capsys)
+    # So few steps add up to little: 16 kB lost in each are 3 % (fc_net) and 2 % (cnn).
+    check_memory(name, [5, 30], 0.01, tmp_path, capsys)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells the resident size")
 @every_training
 def test_memory_after_200_epochs_is_that_after_5(name, tmp_path, capsys):
-    check_memory(name, [5, 200], tmp_path, capsys)
+    check_memory(name, [5, 200], 0.05, tmp_path, capsys)
 
 
 # ---------------------------------------------------------------- threads
