@@ -59,7 +59,10 @@ def last_layer(model):
 
 
 def replace_last_layer(model, num_classes):
-    """A copy of the model with a fresh last layer for num_classes classes: (copy, layer)."""
+    """A copy of the model with a fresh last layer for num_classes classes: (copy, layer).
+
+    An activation right after it is left out: see drop_activation_of_scores.
+    """
     model = copy.deepcopy(model)
     name = last_layer(model)
     old = model.get_submodule(name)
@@ -72,7 +75,25 @@ def replace_last_layer(model, num_classes):
     new = new.to(old.weight.device, old.weight.dtype)
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, new)
+    drop_activation_of_scores(model)
     return model, new
+
+
+def drop_activation_of_scores(model):
+    """Replace an activation right after the last layer, in the same Sequential, by nothing.
+
+    SqueezeNet has a ReLU there: once the scores of all classes are negative, they are all 0 and
+    no gradient comes back, so that a training with few classes ends there. The names in the
+    state dict stay as they are. Changes the model.
+    """
+    parent, _, attribute = last_layer(model).rpartition(".")
+    siblings = model.get_submodule(parent)
+    if not isinstance(siblings, nn.Sequential):
+        return
+    parts = list(siblings.named_children())
+    for (name, _), (after, module) in zip(parts, parts[1:]):
+        if name == attribute and type(module).__module__ == nn.ReLU.__module__:
+            setattr(siblings, after, nn.Identity())
 
 
 # ---------------------------------------------------------------- batches
@@ -550,11 +571,16 @@ def _train_sgd(model, loaders, groups, num_epochs, **options):
 # ---------------------------------------------------------------- networks and weights
 
 def build_model(arch, num_classes=1000):
-    """A torchvision classifier with random weights. Raises UserError for an unknown name."""
+    """A torchvision classifier with random weights, its scores free of any activation.
+
+    Raises UserError for an unknown name.
+    """
     known = torchvision.models.list_models(module=torchvision.models)
     if arch not in known:
         raise experiment.UserError(f"--arch {arch} is unknown; torchvision has {', '.join(known)}")
-    return torchvision.models.get_model(arch, weights=None, num_classes=num_classes)
+    model = torchvision.models.get_model(arch, weights=None, num_classes=num_classes)
+    drop_activation_of_scores(model)
+    return model
 
 
 def load_weights(model, path):

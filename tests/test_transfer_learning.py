@@ -96,6 +96,31 @@ def test_a_model_without_a_last_layer_is_named():
         tl.last_layer(nn.Sequential(nn.ReLU()))
 
 
+@pytest.mark.parametrize("fresh", [
+    lambda arch: tl.build_model(arch, 2),
+    lambda arch: tl.replace_last_layer(torchvision.models.get_model(arch, num_classes=10), 2)[0],
+], ids=["built", "replaced"])
+@pytest.mark.parametrize("arch, changed", [
+    ("squeezenet1_1", ["classifier.2"]), ("shufflenet_v2_x0_5", []), ("mobilenet_v2", [])])
+def test_no_activation_follows_the_last_layer(arch, changed, fresh):
+    model, original = fresh(arch).eval(), torchvision.models.get_model(arch, num_classes=2).eval()
+    names = dict(original.named_modules())
+    assert [name for name, module in model.named_modules()
+            if type(module) is not type(names[name])] == changed
+    original.load_state_dict(model.state_dict())
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 33, 33)).astype(np.float32))
+    with torch.no_grad():
+        last = model.get_submodule(tl.last_layer(model))
+        last.bias.fill_(-1e4)
+        assert (model(x) < 0).all()
+
+
+def test_an_activation_elsewhere_stays():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 5), nn.Flatten(), nn.ReLU())
+    replaced, _ = tl.replace_last_layer(model, 2)
+    assert [type(part) for part in replaced] == [type(part) for part in model]
+
+
 # ---------------------------------------------------------------- batches
 
 def test_each_picture_comes_once_an_epoch_and_epochs_repeat():
