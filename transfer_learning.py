@@ -20,7 +20,7 @@ import time
 import experiment  # first: it says in one line what is missing
 import numpy as np
 from data.download import CONNECT_SECONDS, DownloadError
-from solver import CheckpointError, DivergedError, Progress, save_atomically
+from solver import CheckpointError, DivergedError, Progress, _fingerprint, save_atomically
 
 try:
     import torch
@@ -976,17 +976,23 @@ def train_scenarios(args, data, kind, loaders, device):
     sizes = {f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val")}
     subject = name_of_pictures(kind, data["classes"])
 
-    def training(name):
+    settings = {**experiment.config_of(args), **sizes, "seed": args.seed, "data": kind,
+                "classes": data["classes"], "hash of the pictures": _fingerprint(
+                    *(data[f"{array}_{part}"] for part in ("train", "val") for array in "Xy"))}
+
+    def training(name, **more):
         return {"checkpoint": experiment.checkpoint_path(args, f"{name}.pth"),
-                "resume": args.resume, "settings": {**experiment.config_of(args), **sizes,
-                                                    "seed": args.seed, "data": kind}}
+                "resume": args.resume, "settings": {**settings, **more}}
 
     model, weights = pretrained_model(args, kind, device, training)
+    pretrained = {"hash of the pretrained weights": _fingerprint(
+        *(value.reshape(-1).cpu().numpy() for value in model.state_dict().values()))}
     results, histories, earlier = {}, {}, 0.0
     for name in [name for name in SCENARIOS if name in args.scenarios]:
         started = time.monotonic()
         trained, histories[name] = run_scenario(name, args, kind, model, loaders,
-                                                len(data["classes"]), training(name))
+                                                len(data["classes"]),
+                                                training(name, **pretrained))
         earlier += max(0.0, histories[name]["seconds"] - (time.monotonic() - started))
         results[name] = result_of(trained, histories[name])
         if process_rank() == 0:

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -678,6 +679,30 @@ def test_a_folder_of_pictures_and_resume_equals_never_stopping(
     assert "This run is finished" in run_here(capsys, *options)
     error = failing_run(capsys, *options, "--learning-rate", 1)
     assert "another training: its learning_rate is None, now 1.0" in error
+
+
+def test_resume_refuses_other_pictures_classes_and_weights(folder, tmp_path, capsys):
+    pictures = shutil.copytree(folder, tmp_path / "pictures")
+    torch.manual_seed(0)
+    model = tl.build_model("shufflenet_v2_x0_5")
+    weights = saved(model.state_dict(), tmp_path / "weights.pth")
+    options = [*SMALL, "--arch", "shufflenet_v2_x0_5", "--weights", weights, "--epochs", 1,
+               "--scenarios", "freeze", "--data-dir", pictures, "--out", tmp_path / "out"]
+    run_here(capsys, *options)
+    (tmp_path / "out/metrics.json").unlink()            # as if stopped before the end
+    run_here(capsys, *options, "--resume")
+    (tmp_path / "out/metrics.json").unlink()
+
+    model.conv1[0].weight.data += 1
+    saved(model.state_dict(), weights)
+    assert "its hash of the pretrained weights is" in failing_run(capsys, *options, "--resume")
+    picture = next((pictures / "val/red").iterdir())
+    picture.write_bytes(next((pictures / "train/dull").glob("*.png")).read_bytes())
+    assert "its hash of the pictures is" in failing_run(capsys, *options, "--resume")
+    for part in ("train", "val"):
+        (pictures / part / "red").rename(pictures / part / "scarlet")
+    error = failing_run(capsys, *options, "--resume")
+    assert "its classes is ['dull', 'red'], now ['dull', 'scarlet']" in error
 
 
 @pytest.mark.slow
