@@ -15,6 +15,7 @@ import io
 import os
 import socket
 import sys
+import textwrap
 import time
 
 import experiment  # first: it says in one line what is missing
@@ -646,7 +647,7 @@ def visualize_model(model, loader, class_names, num_images=24, title=None):
     Inputs:
     - model: a classifier
     - loader: yields (x, y), x (N, 3, H, W) normalised with the mean and deviation of ImageNet
-    - class_names: the names of the C classes
+    - class_names: the names of the C classes; long ones are shortened
     - num_images: how many pictures at most
     - title: of the whole figure
 
@@ -665,17 +666,33 @@ def visualize_model(model, loader, class_names, num_images=24, title=None):
         pictures.extend(shown.clamp(0, 1).numpy())
     columns = min(6, max(1, len(pictures)))
     rows = max(1, -(-len(pictures) // columns))
-    figure = experiment.new_figure(1.9 * columns, 2.2 * rows + 0.5, title)
+    names = [shown_name(name) for name in class_names]
+    figure = titled_figure(1.9 * max(columns, 3), 2.2 * rows + 0.5, title)
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for axes in grid:
         axes.set_axis_off()
     for axes, picture, said, label in zip(figure.axes, pictures, probabilities, labels):
         guess = int(said.argmax())
         axes.imshow(picture)
-        text = f"{class_names[guess]} {said[guess]:.0%}"
-        axes.set_title(text if guess == label else f"{text}\ntrue: {class_names[label]}",
-                       fontsize=9,
+        text = f"{names[guess]} {said[guess]:.0%}"
+        axes.set_title(text if guess == label else f"{text}\ntrue: {names[label]}",
+                       fontsize=9, parse_math=False,
                        color=experiment.COLOURS["right" if guess == label else "wrong"])
+    return figure
+
+
+def shown_name(name, most=16):
+    """The name of a class where there is little room, without what no font can show."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(name))
+    return text if len(text) <= most else text[:most - 1] + "…"
+
+
+def titled_figure(width, height, title):
+    """A figure whose title is text, and no formula where it has dollar signs; long ones wrap."""
+    figure = experiment.new_figure(width, height)
+    if title:
+        letters = int(9 * width)  # matplotlib's own wrapping takes dollar signs for formulas
+        figure.suptitle(textwrap.fill(title, letters), parse_math=False)
     return figure
 
 
@@ -688,18 +705,18 @@ def worst_mistakes(probabilities, labels, most=18):
 
 def curves_figure(histories, title):
     """Loss and accuracy after each epoch, of all scenarios."""
-    figure = experiment.new_figure(10, 4, title)
+    figure = titled_figure(10, 4, title)
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy")):
         for name, history in histories.items():
             epochs = np.arange(len(history[f"val_{measure}"]) + 1)
-            axes.plot(epochs[1:], history[f"train_{measure}"], "--", alpha=0.6,
+            axes.plot(epochs[1:], history[f"train_{measure}"], ".--", alpha=0.6,
                       color=SCENARIO_COLOURS[name])
             axes.plot(epochs, [history["before"][measure], *history[f"val_{measure}"]], ".-",
                       color=SCENARIO_COLOURS[name], label=SCENARIO_NAMES[name])
         axes.set(xlabel="epoch (0: before training)", ylabel=measure)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
-    axes.plot([], [], "--", color="0.3", label="on training pictures")
+    axes.plot([], [], ".--", color="0.3", label="on training pictures")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -1010,7 +1027,7 @@ def name_of_pictures(kind, classes):
     """What tables and pictures call the data."""
     if kind == "synthetic":
         return "drawn ants and bees"
-    return " and ".join(classes) if len(classes) == 2 else f"{len(classes)} classes"
+    return " and ".join(map(shown_name, classes)) if len(classes) == 2 else f"{len(classes)} classes"
 
 
 def result_of(model, history):

@@ -1,5 +1,6 @@
 """Transfer learning on tiny networks and tiny pictures, and the script as a user runs it."""
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -212,7 +213,7 @@ def test_it_learns_and_reports_each_epoch(capsys):
                              12, label="tiny")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 12 and all(line.startswith("tiny  epoch ") for line in lines)
-    assert "loss" in lines[0] and "validation" in lines[0] and "left" in lines[0]
+    assert "loss" in lines[0] and "val " in lines[0] and "left" in lines[0]
     assert history["train_loss"][-1] < history["train_loss"][0]
     assert max(history["val_accuracy"]) > 0.85
 
@@ -544,6 +545,42 @@ def test_visualize_model_shows_pictures_with_what_is_predicted():
         if guess != label:
             expected += f"\ntrue: {['dull', 'red'][label]}"
         assert axes.get_title() == expected
+
+
+@pytest.mark.parametrize("names", [
+    ["a$x_$", "b$\\foo$"], ["Große Waldameise, Weibchen", "incomprehensibilities" * 3],
+    [os.fsdecode(b"fourmi \xe9"), "two\nlines"]], ids=["dollars", "long", "unprintable"])
+def test_classes_may_have_any_name(names, tmp_path):
+    pytest.importorskip("matplotlib")
+    X, y = colour_pictures(9)
+    batches = tl.PictureBatches(X, 1 - y, size=16)
+    figure = tl.visualize_model(tiny_net(2), batches, names, title=tl.name_of_pictures("", names))
+    figure.savefig(tmp_path / "picture.png")
+    boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.images]
+    assert len(boxes) == 9
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    width = figure.bbox.width
+    assert all(0 <= box.x0 and box.x1 <= width for box in boxes)
+    tl.curves_figure({"freeze": train_tiny(epochs=1)[1]},
+                     tl.name_of_pictures("", names)).savefig(tmp_path / "curves.png")
+
+
+def test_the_title_of_a_single_picture_is_not_cut():
+    pytest.importorskip("matplotlib")
+    X, y = colour_pictures(1)
+    figure = tl.visualize_model(tiny_net(2), tl.PictureBatches(X, y, size=16), ["a", "b"],
+                                title="from scratch squeezenet1_1: most confident mistakes on it")
+    figure.draw_without_rendering()
+    title = figure._suptitle.get_window_extent()
+    assert 0 <= title.x0 and title.x1 <= figure.bbox.width
+    assert not title.overlaps(figure.axes[0].title.get_window_extent())
+
+
+def test_a_single_epoch_is_visible_in_the_curves():
+    pytest.importorskip("matplotlib")
+    history = train_tiny(epochs=1)[1]
+    left, _ = tl.curves_figure({"freeze": history}, "title").axes
+    assert [line.get_marker() for line in left.lines if len(line.get_xdata()) == 1] == ["."]
 
 
 def test_the_worst_mistakes_come_first():
