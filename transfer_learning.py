@@ -13,6 +13,7 @@ import copy
 import hashlib
 import io
 import os
+import pickle
 import socket
 import sys
 import textwrap
@@ -21,7 +22,8 @@ import time
 import experiment  # first: it says in one line what is missing
 import numpy as np
 from data.download import CONNECT_SECONDS, DownloadError
-from solver import CheckpointError, DivergedError, Progress, _fingerprint, save_atomically
+from solver import (CheckpointError, DivergedError, Progress, _as_json, _fingerprint,
+                    save_atomically)
 
 try:
     import torch
@@ -261,6 +263,25 @@ def sum_over_processes(tensor):
     return tensor
 
 
+def from_first_process(action):
+    """What action() returns or raises in the first process, in all processes.
+
+    Machines need not share a disk, so the first one's files decide for all.
+    """
+    if process_count() == 1:
+        return action()
+    outcome = [None, None]
+    if process_rank() == 0:
+        try:
+            outcome[0] = action()
+        except Exception as error:  # the others would wait for ever
+            outcome[1] = error
+    torch.distributed.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
 # ---------------------------------------------------------------- training
 
 def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, scheduler=None,
@@ -283,9 +304,12 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
     - frozen: modules that stay in evaluation mode: their BatchNorm keeps its running
       statistics and their dropout does nothing
     - checkpoint: path of a file that is replaced after each epoch, or None
-    - resume: go on from the checkpoint if there is one; on a CPU the result is then bit for
-      bit that of a training that never stopped
-    - settings: what must be the same when a training is resumed; numbers, texts, dicts, lists
+    - resume: go on from the checkpoint if there is one. On a CPU the result is then bit for
+      bit that of a training that never stopped, provided that the loaders take their random
+      numbers from torch: from its global generator, or from the `generator` of a DataLoader
+      or its sampler. What they draw from NumPy, `random` or persistent workers goes on anew.
+    - settings: what must be the same when a training is resumed; numbers, texts, arrays,
+      dicts and lists
     - label: leads each line of the progress
     - verbose: False prints nothing
 
@@ -298,12 +322,15 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
     """
     started = time.monotonic()
     criterion = nn.CrossEntropyLoss() if criterion is None else criterion
-    settings = {"epochs": num_epochs, **(settings or {})}
+    settings = _as_json({"epochs": num_epochs, **(settings or {})})
     parts = {"model": model, "optimizer": optimizer}
     if scheduler is not None:
         parts["scheduler"] = scheduler
-    if resume and checkpoint is not None and os.path.exists(checkpoint):
-        history, best = _load_checkpoint(checkpoint, parts, settings)
+    saved = None
+    if resume and checkpoint is not None:
+        saved = from_first_process(lambda: _read_checkpoint(checkpoint))
+    if saved is not None:
+        history, best = _load_checkpoint(checkpoint, saved, parts, loaders, settings)
     else:
         before = dict(zip(("loss", "accuracy"), evaluate(model, loaders["val"], criterion)))
         history = {"before": before, "train_loss": [], "train_accuracy": [],
@@ -334,7 +361,7 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
             history[name].append(value)
         history["seconds"] = time.monotonic() - started
         if checkpoint is not None and process_rank() == 0:
-            _save_checkpoint(checkpoint, parts, settings, history, best)
+            _save_checkpoint(checkpoint, parts, loaders, settings, history, best)
         if progress:
             progress.line(f"epoch {epoch}/{num_epochs}  loss {train_loss:.4f}  "
                           f"train {train_accuracy:.4f}  val {val_accuracy:.4f}")
@@ -436,15 +463,34 @@ def predict(model, loader):
 
 # ---------------------------------------------------------------- checkpoints
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 
-def _save_checkpoint(path, parts, settings, history, best):
+def _generators(loaders):
+    """The random generators of their own that DataLoaders and their samplers draw from."""
+    batch_samplers = [getattr(loaders[part], "batch_sampler", None) for part in ("train", "val")]
+    holders = [loaders["train"], loaders["val"], *batch_samplers,
+               *(getattr(sampler, "sampler", None) for sampler in batch_samplers)]
+    found = [getattr(holder, "generator", None) for holder in holders]
+    return [generator for generator in found if isinstance(generator, torch.Generator)]
+
+
+def _plain(value):
+    """A state dict with Python's numbers for NumPy's, which torch.load() would refuse."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    if type(value) is dict:
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _save_checkpoint(path, parts, loaders, settings, history, best):
     """Write all that is needed to go on as if nothing had happened."""
     state = {"settings": settings, "history": history, "best": best,
              "rng": torch.get_rng_state(), "cuda_rng": torch.cuda.get_rng_state_all()
              if torch.cuda.is_available() else [],
-             **{name: part.state_dict() for name, part in parts.items()}}
+             "generators": [generator.get_state() for generator in _generators(loaders)],
+             **{name: _plain(part.state_dict()) for name, part in parts.items()}}
     content = io.BytesIO()
     torch.save(state, content)
     # torch.load does not notice a flipped bit: a checksum does.
@@ -459,10 +505,24 @@ def _save_checkpoint(path, parts, settings, history, best):
                               "then use --resume") from None
 
 
-def _load_checkpoint(path, parts, settings):
-    """Put everything back in its place. Returns (history, best)."""
+def _read_checkpoint(path):
+    """The bytes of a checkpoint, or None if there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from None
+
+
+def _load_checkpoint(path, saved, parts, loaders, settings):
+    """Put everything back in its place. Returns (history, best).
+
+    saved: the bytes of the checkpoint; path: its name, for messages.
+    """
     advice = "Delete it to start afresh"
-    whole = _load(path, CheckpointError, advice)
+    whole = _load(path, CheckpointError, advice, saved)
     version = whole.get("version") if isinstance(whole, dict) else None
     if version != CHECKPOINT_VERSION:
         raise CheckpointError(f"{path} has checkpoint format {version}, this program reads "
@@ -471,7 +531,7 @@ def _load_checkpoint(path, parts, settings):
         content = whole["state"].numpy()
         if hashlib.sha256(content).hexdigest() != whole["sha256"]:
             raise CheckpointError(f"{path} is damaged: its checksum does not match. {advice}")
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = _load(path, CheckpointError, advice, content)
         for key in {**settings, **state["settings"]}:
             old, new = state["settings"].get(key), settings.get(key)
             if old != new:
@@ -481,21 +541,32 @@ def _load_checkpoint(path, parts, settings):
                     "without --resume")
         for name, part in parts.items():
             part.load_state_dict(state[name])
+        for generator, each in zip(_generators(loaders), state["generators"], strict=True):
+            generator.set_state(each)
         torch.set_rng_state(state["rng"])
         if torch.cuda.is_available() and state["cuda_rng"]:
             torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_rng"]])
         return state["history"], state["best"]
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} does not fit this training "
                               f"({_first_line(error)}). {advice}") from None
 
 
-def _load(path, error_type, advice):
-    """The content of a file of torch.save(); nothing in it is ever executed."""
+def _load(path, error_type, advice, saved=None):
+    """The content of a file of torch.save(); nothing in it is ever executed.
+
+    saved: the bytes of the file, where they have been read already.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        source = path if saved is None else io.BytesIO(saved)
+        return torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise error_type(f"{path} does not exist") from None
+    except pickle.UnpicklingError:  # what torch says of it is about its own arguments
+        raise error_type(f"{path} cannot be read as weights or a checkpoint: it is damaged, or "
+                         f"holds more than tensors, numbers and texts. {advice}") from None
     except Exception as error:  # torch.load raises whatever its unpickler meets
         raise error_type(f"{path} cannot be read as weights or a checkpoint "
                          f"({_first_line(error)}). {advice}") from None
@@ -963,7 +1034,7 @@ def main(argv=None):
     args = arguments(argv)
     device = choose_device(args.device)
     with together(device):
-        finished = experiment.finished_summary(args, summary)
+        finished = from_first_process(lambda: experiment.finished_summary(args, summary))
         if finished:
             say(finished)
             return
@@ -1027,7 +1098,9 @@ def name_of_pictures(kind, classes):
     """What tables and pictures call the data."""
     if kind == "synthetic":
         return "drawn ants and bees"
-    return " and ".join(map(shown_name, classes)) if len(classes) == 2 else f"{len(classes)} classes"
+    if len(classes) == 2:
+        return " and ".join(map(shown_name, classes))
+    return f"{len(classes)} classes"
 
 
 def result_of(model, history):

@@ -273,21 +273,28 @@ def test_a_loader_is_told_the_epoch():
     assert told == [1, 2, 3]
 
 
-def test_resume_equals_never_stopping(tmp_path):
-    path = tmp_path / "checkpoint.pth"
-    whole, whole_history = train_tiny(epochs=6)
+class Stop(Exception):
+    """As if Ctrl-C had been pressed."""
 
-    class Stop(Exception):
-        pass
 
-    def stop_in_epoch_4(scores, y, batches=[0]):
-        batches[0] += 1
-        if batches[0] > 3 * 7 + 3 + 2:  # 4 training and 3 validation batches an epoch
+def stop_after(batches):
+    """Cross-entropy of so many batches of training and validation, then Stop."""
+    left = [batches]
+
+    def criterion(scores, y):
+        left[0] -= 1
+        if left[0] < 0:
             raise Stop
         return nn.functional.cross_entropy(scores, y)
 
-    with pytest.raises(Stop):
-        train_tiny(epochs=6, checkpoint=path, criterion=stop_in_epoch_4)
+    return criterion
+
+
+def test_resume_equals_never_stopping(tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    whole, whole_history = train_tiny(epochs=6)
+    with pytest.raises(Stop):  # in epoch 4, of 4 training and 3 validation batches each
+        train_tiny(epochs=6, checkpoint=path, criterion=stop_after(3 + 3 * 7 + 2))
     content = torch.load(path, weights_only=True)["state"].numpy()
     state = torch.load(io.BytesIO(content), weights_only=True)
     assert len(state["history"]["val_loss"]) == 3
@@ -298,6 +305,59 @@ def test_resume_equals_never_stopping(tmp_path):
     again, history = train_tiny(epochs=6, checkpoint=path, resume=True)
     assert history == whole_history
     assert_same_state(again.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("own", ["loader", "sampler", "batch_sampler"])
+def test_resume_goes_on_with_the_generator_of_a_loader(own, tmp_path):
+    X, y = colour_pictures(20)
+    dataset = torch.utils.data.TensorDataset(torch.from_numpy(X).permute(0, 3, 1, 2) / 255,
+                                             torch.from_numpy(y))
+
+    def train(**options):
+        generator = torch.Generator().manual_seed(5)
+        sampler = torch.utils.data.RandomSampler(dataset, generator=generator)
+        loader = torch.utils.data.DataLoader(dataset, **{
+            "loader": {"batch_size": 6, "shuffle": True, "generator": generator},
+            "sampler": {"batch_size": 6, "sampler": sampler},
+            "batch_sampler": {"batch_sampler": torch.utils.data.BatchSampler(sampler, 6, False)},
+        }[own])
+        torch.manual_seed(0)
+        model, history = tl.finetune(tiny_net(), {"train": loader, "val": [(x, y) for x, y in [
+            dataset[:]]]}, 2, num_epochs=3, verbose=False, **options)
+        return model.state_dict(), history["train_loss"]
+
+    path = tmp_path / "checkpoint.pth"
+    whole, whole_losses = train()
+    with pytest.raises(Stop):
+        train(checkpoint=path, criterion=stop_after(1 + 5 + 2))
+    resumed, losses = train(checkpoint=path, resume=True)
+    assert losses == whole_losses
+    assert_same_state(resumed, whole)
+
+
+def test_numbers_of_numpy_can_be_resumed(tmp_path):
+    options = {"num_epochs": np.int64(2), "learning_rate": np.float64(0.01), "verbose": False,
+               "checkpoint": tmp_path / "checkpoint.pth",
+               "settings": {"a": np.float64(1), "b": (1, np.arange(2))}}
+    torch.manual_seed(0)
+    whole, _ = tl.freeze(tiny_net(), colour_loaders(), 2, **options)
+    resumed, _ = tl.freeze(tiny_net(), colour_loaders(), 2, resume=True, **options)
+    assert_same_state(resumed.state_dict(), whole.state_dict())
+    with pytest.raises(ValueError, match="expects finite numbers, texts"):
+        tl.freeze(tiny_net(), colour_loaders(), 2, **{**options, "settings": {"a": object()}})
+
+
+def test_a_checkpoint_with_strange_objects_is_refused(tmp_path):
+    class Odd(torch.optim.lr_scheduler.CosineAnnealingLR):
+        def state_dict(self):
+            return {**super().state_dict(), "odd": pathlib.PurePosixPath("a")}
+
+    model, path = tiny_net(2), tmp_path / "checkpoint.pth"
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    options = {"scheduler": Odd(optimizer, 1), "checkpoint": path, "verbose": False}
+    tl.train_model(model, colour_loaders(), optimizer, 1, **options)
+    with pytest.raises(CheckpointError, match="holds more than tensors"):
+        tl.train_model(model, colour_loaders(), optimizer, 1, resume=True, **options)
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
@@ -765,6 +825,28 @@ def test_killed_at_ten_random_moments(folder, tmp_path, capsys):
         assert_same_run(out, tmp_path / "whole")
     with capsys.disabled():
         print(f"\ntransfer_learning: {kills} kills, {kills} identical")
+
+
+def test_the_files_of_the_first_process_decide(tmp_path, monkeypatch):
+    """The second of two processes, on a disk of its own, gets what the first one has sent."""
+    path = tmp_path / "checkpoint.pth"
+    whole, whole_history = train_tiny(epochs=2, checkpoint=path)
+    checkpoint = path.read_bytes()
+    sent = []
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list",
+                        lambda outcome: outcome.__setitem__(slice(None), sent.pop(0)))
+    monkeypatch.setattr(tl, "process_rank", lambda: 1)
+    monkeypatch.setattr(tl, "process_count", lambda: 2)
+    monkeypatch.setattr(tl, "sum_over_processes", lambda tensor: tensor)
+    monkeypatch.setattr(tl, "_parallel", lambda model: model)
+    sent.append([checkpoint, None])
+    resumed, history = train_tiny(epochs=2, checkpoint=tmp_path / "nowhere", resume=True)
+    assert history == whole_history
+    assert_same_state(resumed.state_dict(), whole.state_dict())
+    sent.append([None, CheckpointError("cannot be read")])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        train_tiny(epochs=2, checkpoint=path, resume=True)
+    assert not sent
 
 
 def test_two_processes_do_what_one_does(folder, tmp_path):
