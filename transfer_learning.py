@@ -4,10 +4,14 @@ EECS 545 homework 4, transfer learning: take a network that was trained on many 
 and either fine-tune all of it or train only a new last layer on top of the frozen rest.
 Both are compared with the same network trained from scratch. Takes the ants and bees from
 data/hymenoptera_data, downloads them, or draws insects of its own; --data-dir takes any
-pictures in train/CLASS/ and val/CLASS/. Runs under torchrun on several GPUs or machines, too.
+pictures in train/CLASS/ and val/CLASS/. Runs under torchrun on several GPUs or machines, too,
+with the accuracy of one process; only on CPUs BatchNorm sees the share of one process alone, for
+want of SyncBatchNorm, so that fine-tuning and training from scratch differ a little there, unless
+--freeze-batchnorm is given.
 
 N: pictures of a batch, C: classes, S: height and width of the stored pictures.
 """
+import argparse
 import contextlib
 import copy
 import hashlib
@@ -21,7 +25,7 @@ import time
 
 import experiment  # first: it says in one line what is missing
 import numpy as np
-from data.download import CONNECT_SECONDS, DownloadError
+from data.download import CONNECT_SECONDS, DownloadError, _Failure, _open
 from solver import (CheckpointError, DivergedError, Progress, _as_json, _fingerprint,
                     save_atomically)
 
@@ -41,6 +45,7 @@ SCRIPT = "transfer_learning"
 SCENARIOS = ("finetune", "freeze", "scratch")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: red, green, blue
 MOMENTUM = 0.9
+MAX_IMAGE_SIZE = 4096
 GPU_CACHE_BYTES = 4_000_000_000  # pictures up to this size are kept in the memory of the GPU
 
 
@@ -76,6 +81,8 @@ def replace_last_layer(model, num_classes):
         new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size, old.stride,
                         old.padding, bias=bias)
     new = new.to(old.weight.device, old.weight.dtype)
+    if not name:  # the model is a single layer
+        return new, new
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, new)
     drop_activation_of_scores(model)
@@ -111,7 +118,8 @@ class PictureBatches:
     Args:
         X: (number, S, S, 3) uint8
         y: (number,) integer labels
-        batch_size: pictures of a batch at most, over all processes
+        batch_size: pictures of a batch, over all processes; more only where an epoch would
+            else end with a batch too small for BatchNorm
         size: height and width of what the network sees, at most S
         augment: in each epoch, shuffle, cut a random rectangle of at least `min_area` of the
             picture out of each and mirror half of them; otherwise cut out the centre
@@ -173,9 +181,13 @@ class PictureBatches:
     def _batches(self, order):
         """`order` in as few pieces of at most batch_size as possible, all about equally long.
 
-        So BatchNorm and the processes that share a batch never meet a remainder of one picture.
+        In training, no process gets a single picture of a batch, as BatchNorm needs two: where
+        small batches leave too few, they are spread over the other batches.
         """
-        return np.array_split(order, -(-len(order) // self.batch_size))
+        pieces = -(-len(order) // self.batch_size)
+        if self.augment:
+            pieces = min(pieces, len(order) // (2 * process_count()))
+        return np.array_split(order, pieces)
 
     def _batch(self, indices, crops):
         """(x, y) of the pictures at these indices."""
@@ -222,6 +234,8 @@ def choose_device(name="auto"):
             "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("cpu, cuda or mps is expected")
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.zeros(1, device=device)
@@ -229,6 +243,21 @@ def choose_device(name="auto"):
         raise experiment.UserError(f"--device {name} cannot be used: "
                                    f"{str(error).splitlines()[0]}") from None
     return device
+
+
+@contextlib.contextmanager
+def named_lack_of_memory():
+    """Within this block, memory that runs out is a UserError that says what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # Only the error of a GPU has a class of its own.
+        lacking = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+            words in str(error) for words in ("allocate memory", "out of memory"))
+        if not lacking:
+            raise
+        raise experiment.UserError("not enough memory: try a smaller --batch-size or a smaller "
+                                   f"--image-size ({_first_line(error)})") from None
 
 
 def memory_format(device):
@@ -320,6 +349,8 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
     Raises DivergedError when the loss is no longer finite, CheckpointError for a checkpoint
     that is damaged, cannot be written or belongs to another training.
     """
+    if num_epochs < 1:
+        raise ValueError(f"train_model: num_epochs expects at least 1, got {num_epochs}")
     started = time.monotonic()
     criterion = nn.CrossEntropyLoss() if criterion is None else criterion
     settings = _as_json({"epochs": num_epochs, **(settings or {})})
@@ -382,8 +413,7 @@ def evaluate(model, loader, criterion=None):
         for x, y in loader:
             scores, y = _scores(model, x.to(device)), y.to(device)
             totals += _totals(criterion(scores, y), scores, y)
-    loss, right, count = sum_over_processes(totals).tolist()
-    return loss / count, right / count
+    return _means(totals)
 
 
 def _train_epoch(network, model, loader, criterion, optimizer, frozen, progress, text):
@@ -412,8 +442,7 @@ def _train_epoch(network, model, loader, criterion, optimizer, frozen, progress,
         # Each process has seen other pictures; the first one's running statistics count.
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, src=0)
-    loss, right, count = sum_over_processes(totals).tolist()
-    return loss / count, right / count
+    return _means(totals)
 
 
 def _scores(network, x):
@@ -431,6 +460,15 @@ def _totals(loss, scores, y):
     """What a batch adds to the sums: loss, right answers, samples."""
     right = (scores.argmax(dim=1) == y).sum()
     return torch.stack([loss * len(y), right.float(), torch.full_like(loss, len(y))])
+
+
+def _means(totals):
+    """(loss, accuracy) over all processes, of the sums of _totals."""
+    loss, right, count = sum_over_processes(totals).tolist()
+    if count == 0:
+        raise ValueError("train_model: loaders expects at least one batch of each, got an empty "
+                         "loader")
+    return loss / count, right / count
 
 
 def _set_epoch(loader, epoch):
@@ -588,7 +626,7 @@ def finetune(model, loaders, num_classes, *, num_epochs=15, learning_rate=0.003,
     - learning_rate: of the new last layer, in the first epoch; falls to 0 along a cosine
     - backbone_rate: the same, of the pretrained layers
     - freeze_batchnorm: leave BatchNorm as it was pretrained, weights and running statistics
-    - options: further arguments of train_model
+    - options: criterion, checkpoint, resume, settings, label and verbose of train_model
 
     Returns (trained copy, history of train_model).
     """
@@ -613,7 +651,7 @@ def freeze(model, loaders, num_classes, *, num_epochs=15, learning_rate=0.003, *
     - model: the pretrained classifier; it is copied, not changed
     - loaders, num_epochs: see train_model
     - learning_rate: of the new last layer, in the first epoch; falls to 0 along a cosine
-    - options: further arguments of train_model
+    - options: criterion, checkpoint, resume, settings, label and verbose of train_model
 
     Returns (trained copy, history of train_model).
     """
@@ -659,16 +697,22 @@ def load_weights(model, path):
     """A copy of the model with the weights of a state dict that torch.save() wrote.
 
     Weights of another floating type, such as float16, are converted. The last layer may be
-    of another number of classes: the copy takes that of the file.
+    of another number of classes: the copy takes that of the file. The state dict may be the
+    `state_dict` of a larger dict, and that of a DataParallel model.
     Raises UserError if the file cannot be read or its names or shapes are not the model's.
     """
     state = _load(path, experiment.UserError, "A state dict is expected, as torch.save("
                   "model.state_dict(), FILE) writes it")
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor)
-                                              for value in state.values()):
-        raise experiment.UserError(f"{path} holds no state dict (names and tensors)")
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(
+            isinstance(name, str) and _is_plain_tensor(value) for name, value in state.items()):
+        raise experiment.UserError(f"{path} holds no state dict (names and dense tensors of "
+                                   "real numbers)")
+    state = {name.removeprefix("module."): value for name, value in state.items()}
     head = state.get(f"{last_layer(model)}.weight")
-    model = copy.deepcopy(model) if head is None else replace_last_layer(model, len(head))[0]
+    num_classes = head.shape[0] if head is not None and head.ndim else 0
+    model = replace_last_layer(model, num_classes)[0] if num_classes else copy.deepcopy(model)
     expected = {name: value.shape for name, value in model.state_dict().items()}
     faults = {"lacks": sorted(expected.keys() - state.keys()),
               "has too much": sorted(state.keys() - expected.keys()),
@@ -677,10 +721,16 @@ def load_weights(model, path):
                   for name, shape in expected.items()
                   if name in state and state[name].shape != shape]}
     if any(faults.values()):
-        text = "; it ".join(f"{fault} {_listing(names)}" for fault, names in faults.items() if names)
+        text = "; it ".join(f"{fault} {_listing(names)}"
+                            for fault, names in faults.items() if names)
         raise experiment.UserError(f"{path} does not fit {type(model).__name__}: it {text}")
     model.load_state_dict(state)  # copies into the model's own type
     return model
+
+
+def _is_plain_tensor(value):
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided \
+        and not value.is_complex() and not value.is_quantized
 
 
 def _listing(names, most=6):
@@ -692,17 +742,30 @@ def _listing(names, most=6):
 def imagenet_model(arch):
     """A torchvision classifier with its ImageNet weights, downloaded by torchvision once."""
     build_model(arch)  # complains of an unknown name
+    weights = torchvision.models.get_model_weights(arch).DEFAULT
     # torchvision waits for ever where nothing answers.
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_SECONDS)
     try:
-        return torchvision.models.get_model(arch, weights="DEFAULT")
+        cache = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(weights.url))
+        if not os.path.exists(cache):
+            check_that_somebody_answers(weights.url)
+        return torchvision.models.get_model(arch, weights=weights)
     except (OSError, RuntimeError) as error:  # no network; not what its checksum says
         raise experiment.UserError(
             f"the ImageNet weights of {arch} cannot be had ({_first_line(error)}): give a file "
             "with --weights FILE, or train without with --weights none") from None
     finally:
         socket.setdefaulttimeout(patience)
+
+
+def check_that_somebody_answers(url):
+    """DownloadError within CONNECT_SECONDS if not; a name server may take half a minute."""
+    try:
+        with _open(url, 0, CONNECT_SECONDS, CONNECT_SECONDS):
+            pass
+    except _Failure as failure:
+        raise DownloadError(str(failure)) from None
 
 
 # ---------------------------------------------------------------- pictures
@@ -818,15 +881,16 @@ def arguments(argv=None):
                         help="pretrained weights: a file with a state dict, imagenet (downloaded "
                              "by torchvision), shapes (pretrains on drawn shapes), none, or auto: "
                              "imagenet for photographs, shapes for drawn insects")
-    parser.add_argument("--image-size", type=experiment.positive_integer, metavar="N",
+    parser.add_argument("--image-size", type=side_of_pictures, metavar="N",
                         help="height and width of what the network sees" + _default("image_size"))
     parser.add_argument("--batch-size", type=experiment.positive_integer, default=32, metavar="N",
-                        help="pictures of a step, over all processes")
+                        help="pictures of a step, over all processes; on CPUs, BatchNorm sees the "
+                             "share of its own process only")
     for flag, meaning in (("learning_rate", "of the new last layer"),
                           ("backbone_rate", "of the pretrained layers in fine-tuning")):
-        parser.add_argument(f"--{flag.replace('_', '-')}", type=experiment.positive_number,
+        parser.add_argument(f"--{flag.replace('_', '-')}", type=learning_rate,
                             metavar="X", help=f"learning rate {meaning}" + _default(flag))
-    parser.add_argument("--scratch-rate", type=experiment.positive_number, default=0.01,
+    parser.add_argument("--scratch-rate", type=learning_rate, default=0.01,
                         metavar="X", help="learning rate of training from scratch; all three "
                         "rates fall to 0 along a cosine")
     parser.add_argument("--freeze-batchnorm", action="store_true",
@@ -837,7 +901,26 @@ def arguments(argv=None):
                         help=f"what to train and compare: some of {', '.join(SCENARIOS)}")
     parser.add_argument("--device", default="auto", metavar="NAME",
                         help="cpu, cuda, mps, or auto for the fastest there is")
-    return experiment.parse(parser, argv, quick={"epochs": 2, "image_size": 48})
+    args = experiment.parse(parser, argv, quick={"epochs": 2, "image_size": 48})
+    if args.seed >= 2**64:
+        parser.error(f"argument --seed: expects an integer below 2**64, got {args.seed}")
+    return args
+
+
+def side_of_pictures(text):
+    """For argparse: a height and width that no classifier of torchvision exceeds."""
+    value = experiment.positive_integer(text)
+    if value > MAX_IMAGE_SIZE:
+        raise argparse.ArgumentTypeError(f"expects at most {MAX_IMAGE_SIZE}, got {text}")
+    return value
+
+
+def learning_rate(text):
+    """For argparse: a positive number that float32, which the weights are in, can hold."""
+    value = experiment.positive_number(text)
+    if value > torch.finfo(torch.float32).max:
+        raise argparse.ArgumentTypeError(f"expects a number that float32 can hold, got {text}")
+    return value
 
 
 def _default(name):
@@ -854,7 +937,10 @@ def setting(args, kind, name):
 
 @contextlib.contextmanager
 def together(device):
-    """Within this block, the processes that torchrun has started train together, if it has."""
+    """Within this block, the processes that torchrun has started train together, if it has.
+
+    Ctrl-C ends them here, as only here it is known that torchrun is to be called again.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
@@ -863,6 +949,10 @@ def together(device):
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
+    except KeyboardInterrupt:
+        if process_rank() == 0:
+            print("\nStopped. Go on with the same call of torchrun and --resume", file=sys.stderr)
+        sys.exit(130)
     finally:
         torch.distributed.destroy_process_group()
 
@@ -925,7 +1015,10 @@ def on_device(model, device, side):
     Raises UserError if it cannot take pictures of side x side pixels or has side exits.
     """
     try:
-        scores = copy.deepcopy(model).train()(torch.zeros(2, 3, side, side))
+        with named_lack_of_memory():
+            scores = copy.deepcopy(model).train()(torch.zeros(2, 3, side, side))
+    except experiment.UserError:
+        raise
     except (RuntimeError, ValueError, AssertionError) as error:
         raise experiment.UserError(f"--arch: {type(model).__name__} cannot take pictures of {side} "
                                    f"x {side} pixels ({_first_line(error)})") from None
@@ -1033,7 +1126,7 @@ def main(argv=None):
     """The whole experiment."""
     args = arguments(argv)
     device = choose_device(args.device)
-    with together(device):
+    with together(device), named_lack_of_memory():
         finished = from_first_process(lambda: experiment.finished_summary(args, summary))
         if finished:
             say(finished)
@@ -1052,11 +1145,21 @@ def compare(args, device):
     first = process_rank() == 0
     own = [f"{name}.pth" for name in ("pretraining", *SCENARIOS)]
     with experiment.results_folder(args, *own) if first else contextlib.nullcontext():
+        if first and not args.resume:
+            remove_older_results(args.out)
         metrics, earlier = train_scenarios(args, data, kind, loaders, device)
         metrics["seconds"] = round(time.monotonic() - started + earlier, 1)
         if first:
             experiment.save_metrics(args, metrics)
             print(summary(metrics, args.out))
+
+
+def remove_older_results(out):
+    """Remove the pictures and weights of an older run, which may have had other scenarios."""
+    for pattern in ("learning_curves.png", "predictions_{}.png", "mistakes_{}.png", "{}.pth"):
+        for name in {pattern.format(scenario) for scenario in SCENARIOS}:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(out, name))
 
 
 def train_scenarios(args, data, kind, loaders, device):

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -93,6 +94,13 @@ def test_the_last_layer_is_found_and_replaced_for_each_family(arch, name):
         assert model(torch.zeros(2, 3, 224, 224)).shape == (2, 10)
 
 
+def test_a_single_layer_is_replaced_whole():
+    layer = nn.Linear(5, 3)
+    replaced, head = tl.replace_last_layer(layer, 2)
+    assert replaced is head and head.out_features == 2 and layer.out_features == 3
+    assert not list(replaced.children())
+
+
 def test_a_model_without_a_last_layer_is_named():
     with pytest.raises(ValueError, match="Sequential has none"):
         tl.last_layer(nn.Sequential(nn.ReLU()))
@@ -152,6 +160,16 @@ def test_no_batch_is_much_smaller_than_the_others():
     X, y = colour_pictures(17)
     batches = tl.PictureBatches(X, y, batch_size=8, size=12, augment=True)
     assert [len(labels) for _, labels in batches] == [6, 6, 5] and len(batches) == 3
+
+
+@pytest.mark.parametrize("count, batch_size, processes, sizes", [
+    (3, 2, 1, [3]), (5, 2, 1, [3, 2]), (6, 2, 1, [2, 2, 2]), (9, 4, 2, [5, 4]), (2, 8, 1, [2])])
+def test_no_process_trains_on_a_single_picture(count, batch_size, processes, sizes, monkeypatch):
+    monkeypatch.setattr(tl, "process_count", lambda: processes)
+    X, y = colour_pictures(count)
+    batches = tl.PictureBatches(X, y, batch_size=batch_size, size=12, augment=True)
+    assert [len(batch) for batch in batches._batches(np.arange(count))] == sizes
+    assert len(batches) == len(sizes)
 
 
 def test_crops_stay_inside_and_keep_their_area_and_are_mirrored():
@@ -409,6 +427,16 @@ def test_a_diverging_training_is_named():
         train_tiny(rate=1e30)
 
 
+def test_nothing_to_train_on_is_named():
+    with pytest.raises(ValueError, match="num_epochs expects at least 1, got 0"):
+        train_tiny(epochs=0)
+    model, batches = tiny_net(2), list(colour_loaders()["val"])
+    for empty in ("train", "val"):
+        with pytest.raises(ValueError, match="at least one batch"):
+            tl.train_model(model, {"train": batches, "val": batches, empty: []},
+                           torch.optim.SGD(model.parameters(), 0.1), 1, verbose=False)
+
+
 def test_side_exits_are_refused():
     class Exits(TinyNet):
         def forward(self, x):
@@ -546,7 +574,11 @@ def test_weights_with_another_number_of_classes_are_taken(tmp_path):
     (None, "has too much extra"),
     ({"features.0.weight": torch.zeros(4, 3, 5, 5)},
      r"another shape for features.0.weight \(4, 3, 5, 5\) instead of \(4, 3, 3, 3\)"),
-    ([1, 2], "holds no state dict"),
+    ([1, 2], "holds no state dict"), ({3: torch.zeros(2)}, "holds no state dict"),
+    pytest.param({"fc.bias": torch.zeros(5).to_sparse()}, "holds no state dict",
+                 marks=pytest.mark.filterwarnings("ignore:Validating sparse")),
+    ({"fc.bias": torch.zeros(5, dtype=torch.complex64)}, "holds no state dict"),
+    ({"fc.weight": torch.zeros(())}, r"another shape for fc.weight \(\) instead of \(5, 4\)"),
 ])
 def test_weights_that_do_not_fit_are_listed(state, message, tmp_path):
     model = tiny_net()
@@ -556,6 +588,36 @@ def test_weights_that_do_not_fit_are_listed(state, message, tmp_path):
         state = {**model.state_dict(), **state}
     with pytest.raises(experiment.UserError, match=message):
         tl.load_weights(model, saved(state, tmp_path / "weights.pth"))
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda state: {"epoch": 3, "state_dict": state},
+    lambda state: {f"module.{name}": value for name, value in state.items()}])
+def test_weights_of_a_training_script_are_unwrapped(wrap, tmp_path):
+    other = tiny_net(seed=1).state_dict()
+    path = saved(wrap(other), tmp_path / "weights.pth")
+    assert_same_state(tl.load_weights(tiny_net(), path).state_dict(), other)
+
+
+def test_a_model_instead_of_its_weights_is_named_in_plain_words(tmp_path):
+    path = saved(tiny_net(), tmp_path / "model.pth")
+    with pytest.raises(experiment.UserError, match="A state dict is expected") as error:
+        tl.load_weights(tiny_net(), path)
+    assert str(error.value).isprintable() and "weights_only" not in str(error.value)
+
+
+def test_a_name_server_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+    def hanging(*_, **options):
+        time.sleep(3)
+        raise OSError("too late")
+
+    monkeypatch.setattr(tl, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    started = time.monotonic()
+    with pytest.raises(experiment.UserError, match="no answer within 0.1 seconds.*--weights FILE"):
+        tl.imagenet_model("resnet18")
+    assert time.monotonic() - started < 2
 
 
 def test_code_in_a_weights_file_is_not_run(tmp_path):
@@ -580,8 +642,9 @@ def test_missing_and_damaged_weights_files_are_named(tmp_path):
 def test_unknown_architectures_and_devices_are_named():
     with pytest.raises(experiment.UserError, match="resnet99 is unknown.*resnet18"):
         tl.build_model("resnet99")
-    with pytest.raises(experiment.UserError, match="--device quantum cannot be used"):
-        tl.choose_device("quantum")
+    for name in ("quantum", "meta", "hpu"):
+        with pytest.raises(experiment.UserError, match=f"--device {name} cannot be used"):
+            tl.choose_device(name)
     assert tl.choose_device("cpu") == torch.device("cpu")
 
 
@@ -778,19 +841,21 @@ def test_a_folder_of_pictures_and_resume_equals_never_stopping(
     assert "another training: its learning_rate is None, now 1.0" in error
 
 
-def test_resume_refuses_other_pictures_classes_and_weights(folder, tmp_path, capsys):
+def test_resume_refuses_other_pictures_classes_and_weights(
+        folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tl, "build_model", lambda *_: TinyNet())
+    monkeypatch.setattr(experiment, "save_figure", lambda *_: None)
     pictures = shutil.copytree(folder, tmp_path / "pictures")
-    torch.manual_seed(0)
-    model = tl.build_model("shufflenet_v2_x0_5")
+    model = tiny_net()
     weights = saved(model.state_dict(), tmp_path / "weights.pth")
-    options = [*SMALL, "--arch", "shufflenet_v2_x0_5", "--weights", weights, "--epochs", 1,
-               "--scenarios", "freeze", "--data-dir", pictures, "--out", tmp_path / "out"]
+    options = [*SMALL, "--weights", weights, "--epochs", 1, "--scenarios", "freeze",
+               "--data-dir", pictures, "--out", tmp_path / "out"]
     run_here(capsys, *options)
     (tmp_path / "out/metrics.json").unlink()            # as if stopped before the end
     run_here(capsys, *options, "--resume")
     (tmp_path / "out/metrics.json").unlink()
 
-    model.conv1[0].weight.data += 1
+    model.features[0].weight.data += 1
     saved(model.state_dict(), weights)
     assert "its hash of the pretrained weights is" in failing_run(capsys, *options, "--resume")
     picture = next((pictures / "val/red").iterdir())
@@ -886,7 +951,9 @@ def test_the_offline_experiment(tmp_path):
     (["--device", "quantum"], "quantum"),
     (["--scratch-rate", "1e30", "--scenarios", "scratch"], "try a learning rate"),
     (["--data", "synthetic"], "--data-dir is for real data"),
-    (["--epochs", "0"], "--epochs"),
+    (["--epochs", "0"], "--epochs"), (["--seed", 2**64], "expects an integer below 2**64"),
+    (["--learning-rate", "1e300"], "--learning-rate: expects a number that float32 can hold"),
+    (["--image-size", 10**9], "--image-size: expects at most 4096"),
     (["--batch-size", "1"], "--batch-size expects at least two"),
     (["--arch", "alexnet"], "AlexNet cannot take pictures of 33 x 33 pixels"),
     (["--arch", "googlenet", "--image-size", "64"], "side exits"),
@@ -895,6 +962,39 @@ def test_the_offline_experiment(tmp_path):
 def test_wrong_use_is_one_line_and_exit_code_2(arguments, message, folder, tmp_path, capsys):
     error = failing_run(capsys, "--data-dir", folder, *SMALL, "--out", tmp_path, *arguments)
     assert message in error and error.splitlines()[-1].count("error: ") == 1
+
+
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError("9 GB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to ...")])
+@pytest.mark.parametrize("place", ["first", "training"])
+def test_lack_of_memory_is_one_line(error, place, folder, tmp_path, capsys, monkeypatch):
+    class Hungry(TinyNet):
+        def forward(self, x):
+            if place == "first" or len(x) > 2:
+                raise error
+            return super().forward(x)
+
+    monkeypatch.setattr(torchvision.models, "get_model", lambda *_, **options: Hungry(2))
+    message = failing_run(capsys, "--data-dir", folder, *SMALL, "--out", tmp_path)
+    assert message.startswith("error: not enough memory: try a smaller --batch-size")
+    assert message.count("\n") == 1
+
+
+def test_a_fresh_run_leaves_nothing_of_an_older_one(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torchvision.models, "get_model",
+                        lambda *_, num_classes=5, **options: TinyNet(num_classes))
+    monkeypatch.setattr(experiment, "save_figure",
+                        lambda args, name, figure: (tmp_path / name).touch())
+    for name in ("mistakes_scratch.png", "predictions_finetune.png", "scratch.pth", "own.png"):
+        (tmp_path / name).touch()
+    options = [*SMALL, "--data-dir", folder, "--out", tmp_path, "--scenarios", "freeze"]
+    run_here(capsys, *options, "--resume")
+    assert (tmp_path / "scratch.pth").exists()
+    run_here(capsys, *options)
+    left = {path.name for path in tmp_path.iterdir()} - {"mistakes_freeze.png"}
+    assert left == {"checkpoints", "metrics.json", "freeze.pth", "learning_curves.png",
+                    "predictions_freeze.png", "own.png"}
 
 
 def test_an_empty_class_and_weights_that_do_not_fit_are_one_line(folder, tmp_path, capsys):
@@ -916,10 +1016,12 @@ def test_without_a_network_insects_are_drawn_and_weights_are_named(tmp_path, cap
         raise DownloadError("no network")
 
     monkeypatch.setattr("data.hymenoptera.find_hymenoptera", unreachable)
+    monkeypatch.setattr(tl, "check_that_somebody_answers", unreachable)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     error = failing_run(capsys, "--data", "real", "--out", tmp_path)
     assert error == "error: no network\n"
-    monkeypatch.setattr(torchvision.models, "get_model", lambda arch, weights, **options: (
-        unreachable() if weights == "DEFAULT" else TinyNet(**options)))
+    monkeypatch.setattr(torchvision.models, "get_model",
+                        lambda arch, weights, **options: TinyNet(**options))
     error = failing_run(capsys, "--quick", "--weights", "imagenet", "--out", tmp_path)
     assert "ImageNet weights of resnet18 cannot be had (no network)" in error
     tl.main(["--quick", "--scenarios", "freeze", "--out", str(tmp_path)])
