@@ -892,6 +892,16 @@ def test_killed_at_ten_random_moments(folder, tmp_path, capsys):
         print(f"\ntransfer_learning: {kills} kills, {kills} identical")
 
 
+def test_ctrl_c_under_torchrun_says_to_call_torchrun_again(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    with pytest.raises(SystemExit) as stop, tl.together(torch.device("cpu")):
+        raise KeyboardInterrupt
+    assert stop.value.code == 130
+    assert "Go on with the same call of torchrun and --resume" in capsys.readouterr().err
+
+
 def test_the_files_of_the_first_process_decide(tmp_path, monkeypatch):
     """The second of two processes, on a disk of its own, gets what the first one has sent."""
     path = tmp_path / "checkpoint.pth"
