@@ -4,23 +4,30 @@ EECS 545 homework 4, transfer learning: take a network that was trained on many 
 and either fine-tune all of it or train only a new last layer on top of the frozen rest.
 Both are compared with the same network trained from scratch. Takes the ants and bees from
 data/hymenoptera_data, downloads them, or draws insects of its own; --data-dir takes any
-pictures in train/CLASS/ and val/CLASS/. Runs under torchrun on several GPUs or machines, too.
+pictures in train/CLASS/ and val/CLASS/. Runs under torchrun on several GPUs or machines, too,
+with the accuracy of one process; only on CPUs BatchNorm sees the share of one process alone, for
+want of SyncBatchNorm, so that fine-tuning and training from scratch differ a little there, unless
+--freeze-batchnorm is given.
 
 N: pictures of a batch, C: classes, S: height and width of the stored pictures.
 """
+import argparse
 import contextlib
 import copy
 import hashlib
 import io
 import os
+import pickle
 import socket
 import sys
+import textwrap
 import time
 
 import experiment  # first: it says in one line what is missing
 import numpy as np
-from data.download import CONNECT_SECONDS, DownloadError
-from solver import CheckpointError, DivergedError, Progress, save_atomically
+from data.download import CONNECT_SECONDS, DownloadError, _Failure, _open
+from solver import (CheckpointError, DivergedError, Progress, _as_json, _fingerprint,
+                    save_atomically)
 
 try:
     import torch
@@ -38,6 +45,7 @@ SCRIPT = "transfer_learning"
 SCENARIOS = ("finetune", "freeze", "scratch")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: red, green, blue
 MOMENTUM = 0.9
+MAX_IMAGE_SIZE = 4096
 GPU_CACHE_BYTES = 4_000_000_000  # pictures up to this size are kept in the memory of the GPU
 
 
@@ -59,7 +67,10 @@ def last_layer(model):
 
 
 def replace_last_layer(model, num_classes):
-    """A copy of the model with a fresh last layer for num_classes classes: (copy, layer)."""
+    """A copy of the model with a fresh last layer for num_classes classes: (copy, layer).
+
+    An activation right after it is left out: see drop_activation_of_scores.
+    """
     model = copy.deepcopy(model)
     name = last_layer(model)
     old = model.get_submodule(name)
@@ -70,9 +81,29 @@ def replace_last_layer(model, num_classes):
         new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size, old.stride,
                         old.padding, bias=bias)
     new = new.to(old.weight.device, old.weight.dtype)
+    if not name:  # the model is a single layer
+        return new, new
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, new)
+    drop_activation_of_scores(model)
     return model, new
+
+
+def drop_activation_of_scores(model):
+    """Replace an activation right after the last layer, in the same Sequential, by nothing.
+
+    SqueezeNet has a ReLU there: once the scores of all classes are negative, they are all 0 and
+    no gradient comes back, so that a training with few classes ends there. The names in the
+    state dict stay as they are. Changes the model.
+    """
+    parent, _, attribute = last_layer(model).rpartition(".")
+    siblings = model.get_submodule(parent)
+    if not isinstance(siblings, nn.Sequential):
+        return
+    parts = list(siblings.named_children())
+    for (name, _), (after, module) in zip(parts, parts[1:]):
+        if name == attribute and type(module).__module__ == nn.ReLU.__module__:
+            setattr(siblings, after, nn.Identity())
 
 
 # ---------------------------------------------------------------- batches
@@ -87,7 +118,8 @@ class PictureBatches:
     Args:
         X: (number, S, S, 3) uint8
         y: (number,) integer labels
-        batch_size: pictures of a batch at most, over all processes
+        batch_size: pictures of a batch, over all processes; more only where an epoch would
+            else end with a batch too small for BatchNorm
         size: height and width of what the network sees, at most S
         augment: in each epoch, shuffle, cut a random rectangle of at least `min_area` of the
             picture out of each and mirror half of them; otherwise cut out the centre
@@ -149,9 +181,13 @@ class PictureBatches:
     def _batches(self, order):
         """`order` in as few pieces of at most batch_size as possible, all about equally long.
 
-        So BatchNorm and the processes that share a batch never meet a remainder of one picture.
+        In training, no process gets a single picture of a batch, as BatchNorm needs two: where
+        small batches leave too few, they are spread over the other batches.
         """
-        return np.array_split(order, -(-len(order) // self.batch_size))
+        pieces = -(-len(order) // self.batch_size)
+        if self.augment:
+            pieces = min(pieces, len(order) // (2 * process_count()))
+        return np.array_split(order, pieces)
 
     def _batch(self, indices, crops):
         """(x, y) of the pictures at these indices."""
@@ -198,6 +234,8 @@ def choose_device(name="auto"):
             "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("cpu, cuda or mps is expected")
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.zeros(1, device=device)
@@ -205,6 +243,21 @@ def choose_device(name="auto"):
         raise experiment.UserError(f"--device {name} cannot be used: "
                                    f"{str(error).splitlines()[0]}") from None
     return device
+
+
+@contextlib.contextmanager
+def named_lack_of_memory():
+    """Within this block, memory that runs out is a UserError that says what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # Only the error of a GPU has a class of its own.
+        lacking = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+            words in str(error) for words in ("allocate memory", "out of memory"))
+        if not lacking:
+            raise
+        raise experiment.UserError("not enough memory: try a smaller --batch-size or a smaller "
+                                   f"--image-size ({_first_line(error)})") from None
 
 
 def memory_format(device):
@@ -239,6 +292,25 @@ def sum_over_processes(tensor):
     return tensor
 
 
+def from_first_process(action):
+    """What action() returns or raises in the first process, in all processes.
+
+    Machines need not share a disk, so the first one's files decide for all.
+    """
+    if process_count() == 1:
+        return action()
+    outcome = [None, None]
+    if process_rank() == 0:
+        try:
+            outcome[0] = action()
+        except Exception as error:  # the others would wait for ever
+            outcome[1] = error
+    torch.distributed.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
 # ---------------------------------------------------------------- training
 
 def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, scheduler=None,
@@ -261,9 +333,12 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
     - frozen: modules that stay in evaluation mode: their BatchNorm keeps its running
       statistics and their dropout does nothing
     - checkpoint: path of a file that is replaced after each epoch, or None
-    - resume: go on from the checkpoint if there is one; on a CPU the result is then bit for
-      bit that of a training that never stopped
-    - settings: what must be the same when a training is resumed; numbers, texts, dicts, lists
+    - resume: go on from the checkpoint if there is one. On a CPU the result is then bit for
+      bit that of a training that never stopped, provided that the loaders take their random
+      numbers from torch: from its global generator, or from the `generator` of a DataLoader
+      or its sampler. What they draw from NumPy, `random` or persistent workers goes on anew.
+    - settings: what must be the same when a training is resumed; numbers, texts, arrays,
+      dicts and lists
     - label: leads each line of the progress
     - verbose: False prints nothing
 
@@ -274,14 +349,19 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
     Raises DivergedError when the loss is no longer finite, CheckpointError for a checkpoint
     that is damaged, cannot be written or belongs to another training.
     """
+    if num_epochs < 1:
+        raise ValueError(f"train_model: num_epochs expects at least 1, got {num_epochs}")
     started = time.monotonic()
     criterion = nn.CrossEntropyLoss() if criterion is None else criterion
-    settings = {"epochs": num_epochs, **(settings or {})}
+    settings = _as_json({"epochs": num_epochs, **(settings or {})})
     parts = {"model": model, "optimizer": optimizer}
     if scheduler is not None:
         parts["scheduler"] = scheduler
-    if resume and checkpoint is not None and os.path.exists(checkpoint):
-        history, best = _load_checkpoint(checkpoint, parts, settings)
+    saved = None
+    if resume and checkpoint is not None:
+        saved = from_first_process(lambda: _read_checkpoint(checkpoint))
+    if saved is not None:
+        history, best = _load_checkpoint(checkpoint, saved, parts, loaders, settings)
     else:
         before = dict(zip(("loss", "accuracy"), evaluate(model, loaders["val"], criterion)))
         history = {"before": before, "train_loss": [], "train_accuracy": [],
@@ -312,7 +392,7 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
             history[name].append(value)
         history["seconds"] = time.monotonic() - started
         if checkpoint is not None and process_rank() == 0:
-            _save_checkpoint(checkpoint, parts, settings, history, best)
+            _save_checkpoint(checkpoint, parts, loaders, settings, history, best)
         if progress:
             progress.line(f"epoch {epoch}/{num_epochs}  loss {train_loss:.4f}  "
                           f"train {train_accuracy:.4f}  val {val_accuracy:.4f}")
@@ -333,8 +413,7 @@ def evaluate(model, loader, criterion=None):
         for x, y in loader:
             scores, y = _scores(model, x.to(device)), y.to(device)
             totals += _totals(criterion(scores, y), scores, y)
-    loss, right, count = sum_over_processes(totals).tolist()
-    return loss / count, right / count
+    return _means(totals)
 
 
 def _train_epoch(network, model, loader, criterion, optimizer, frozen, progress, text):
@@ -363,8 +442,7 @@ def _train_epoch(network, model, loader, criterion, optimizer, frozen, progress,
         # Each process has seen other pictures; the first one's running statistics count.
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, src=0)
-    loss, right, count = sum_over_processes(totals).tolist()
-    return loss / count, right / count
+    return _means(totals)
 
 
 def _scores(network, x):
@@ -382,6 +460,15 @@ def _totals(loss, scores, y):
     """What a batch adds to the sums: loss, right answers, samples."""
     right = (scores.argmax(dim=1) == y).sum()
     return torch.stack([loss * len(y), right.float(), torch.full_like(loss, len(y))])
+
+
+def _means(totals):
+    """(loss, accuracy) over all processes, of the sums of _totals."""
+    loss, right, count = sum_over_processes(totals).tolist()
+    if count == 0:
+        raise ValueError("train_model: loaders expects at least one batch of each, got an empty "
+                         "loader")
+    return loss / count, right / count
 
 
 def _set_epoch(loader, epoch):
@@ -414,15 +501,34 @@ def predict(model, loader):
 
 # ---------------------------------------------------------------- checkpoints
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 
-def _save_checkpoint(path, parts, settings, history, best):
+def _generators(loaders):
+    """The random generators of their own that DataLoaders and their samplers draw from."""
+    batch_samplers = [getattr(loaders[part], "batch_sampler", None) for part in ("train", "val")]
+    holders = [loaders["train"], loaders["val"], *batch_samplers,
+               *(getattr(sampler, "sampler", None) for sampler in batch_samplers)]
+    found = [getattr(holder, "generator", None) for holder in holders]
+    return [generator for generator in found if isinstance(generator, torch.Generator)]
+
+
+def _plain(value):
+    """A state dict with Python's numbers for NumPy's, which torch.load() would refuse."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    if type(value) is dict:
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _save_checkpoint(path, parts, loaders, settings, history, best):
     """Write all that is needed to go on as if nothing had happened."""
     state = {"settings": settings, "history": history, "best": best,
              "rng": torch.get_rng_state(), "cuda_rng": torch.cuda.get_rng_state_all()
              if torch.cuda.is_available() else [],
-             **{name: part.state_dict() for name, part in parts.items()}}
+             "generators": [generator.get_state() for generator in _generators(loaders)],
+             **{name: _plain(part.state_dict()) for name, part in parts.items()}}
     content = io.BytesIO()
     torch.save(state, content)
     # torch.load does not notice a flipped bit: a checksum does.
@@ -437,10 +543,24 @@ def _save_checkpoint(path, parts, settings, history, best):
                               "then use --resume") from None
 
 
-def _load_checkpoint(path, parts, settings):
-    """Put everything back in its place. Returns (history, best)."""
+def _read_checkpoint(path):
+    """The bytes of a checkpoint, or None if there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from None
+
+
+def _load_checkpoint(path, saved, parts, loaders, settings):
+    """Put everything back in its place. Returns (history, best).
+
+    saved: the bytes of the checkpoint; path: its name, for messages.
+    """
     advice = "Delete it to start afresh"
-    whole = _load(path, CheckpointError, advice)
+    whole = _load(path, CheckpointError, advice, saved)
     version = whole.get("version") if isinstance(whole, dict) else None
     if version != CHECKPOINT_VERSION:
         raise CheckpointError(f"{path} has checkpoint format {version}, this program reads "
@@ -449,7 +569,7 @@ def _load_checkpoint(path, parts, settings):
         content = whole["state"].numpy()
         if hashlib.sha256(content).hexdigest() != whole["sha256"]:
             raise CheckpointError(f"{path} is damaged: its checksum does not match. {advice}")
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = _load(path, CheckpointError, advice, content)
         for key in {**settings, **state["settings"]}:
             old, new = state["settings"].get(key), settings.get(key)
             if old != new:
@@ -459,21 +579,32 @@ def _load_checkpoint(path, parts, settings):
                     "without --resume")
         for name, part in parts.items():
             part.load_state_dict(state[name])
+        for generator, each in zip(_generators(loaders), state["generators"], strict=True):
+            generator.set_state(each)
         torch.set_rng_state(state["rng"])
         if torch.cuda.is_available() and state["cuda_rng"]:
             torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_rng"]])
         return state["history"], state["best"]
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} does not fit this training "
                               f"({_first_line(error)}). {advice}") from None
 
 
-def _load(path, error_type, advice):
-    """The content of a file of torch.save(); nothing in it is ever executed."""
+def _load(path, error_type, advice, saved=None):
+    """The content of a file of torch.save(); nothing in it is ever executed.
+
+    saved: the bytes of the file, where they have been read already.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        source = path if saved is None else io.BytesIO(saved)
+        return torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise error_type(f"{path} does not exist") from None
+    except pickle.UnpicklingError:  # what torch says of it is about its own arguments
+        raise error_type(f"{path} cannot be read as weights or a checkpoint: it is damaged, or "
+                         f"holds more than tensors, numbers and texts. {advice}") from None
     except Exception as error:  # torch.load raises whatever its unpickler meets
         raise error_type(f"{path} cannot be read as weights or a checkpoint "
                          f"({_first_line(error)}). {advice}") from None
@@ -495,7 +626,7 @@ def finetune(model, loaders, num_classes, *, num_epochs=15, learning_rate=0.003,
     - learning_rate: of the new last layer, in the first epoch; falls to 0 along a cosine
     - backbone_rate: the same, of the pretrained layers
     - freeze_batchnorm: leave BatchNorm as it was pretrained, weights and running statistics
-    - options: further arguments of train_model
+    - options: criterion, checkpoint, resume, settings, label and verbose of train_model
 
     Returns (trained copy, history of train_model).
     """
@@ -520,7 +651,7 @@ def freeze(model, loaders, num_classes, *, num_epochs=15, learning_rate=0.003, *
     - model: the pretrained classifier; it is copied, not changed
     - loaders, num_epochs: see train_model
     - learning_rate: of the new last layer, in the first epoch; falls to 0 along a cosine
-    - options: further arguments of train_model
+    - options: criterion, checkpoint, resume, settings, label and verbose of train_model
 
     Returns (trained copy, history of train_model).
     """
@@ -550,27 +681,38 @@ def _train_sgd(model, loaders, groups, num_epochs, **options):
 # ---------------------------------------------------------------- networks and weights
 
 def build_model(arch, num_classes=1000):
-    """A torchvision classifier with random weights. Raises UserError for an unknown name."""
+    """A torchvision classifier with random weights, its scores free of any activation.
+
+    Raises UserError for an unknown name.
+    """
     known = torchvision.models.list_models(module=torchvision.models)
     if arch not in known:
         raise experiment.UserError(f"--arch {arch} is unknown; torchvision has {', '.join(known)}")
-    return torchvision.models.get_model(arch, weights=None, num_classes=num_classes)
+    model = torchvision.models.get_model(arch, weights=None, num_classes=num_classes)
+    drop_activation_of_scores(model)
+    return model
 
 
 def load_weights(model, path):
     """A copy of the model with the weights of a state dict that torch.save() wrote.
 
     Weights of another floating type, such as float16, are converted. The last layer may be
-    of another number of classes: the copy takes that of the file.
+    of another number of classes: the copy takes that of the file. The state dict may be the
+    `state_dict` of a larger dict, and that of a DataParallel model.
     Raises UserError if the file cannot be read or its names or shapes are not the model's.
     """
     state = _load(path, experiment.UserError, "A state dict is expected, as torch.save("
                   "model.state_dict(), FILE) writes it")
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor)
-                                              for value in state.values()):
-        raise experiment.UserError(f"{path} holds no state dict (names and tensors)")
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(
+            isinstance(name, str) and _is_plain_tensor(value) for name, value in state.items()):
+        raise experiment.UserError(f"{path} holds no state dict (names and dense tensors of "
+                                   "real numbers)")
+    state = {name.removeprefix("module."): value for name, value in state.items()}
     head = state.get(f"{last_layer(model)}.weight")
-    model = copy.deepcopy(model) if head is None else replace_last_layer(model, len(head))[0]
+    num_classes = head.shape[0] if head is not None and head.ndim else 0
+    model = replace_last_layer(model, num_classes)[0] if num_classes else copy.deepcopy(model)
     expected = {name: value.shape for name, value in model.state_dict().items()}
     faults = {"lacks": sorted(expected.keys() - state.keys()),
               "has too much": sorted(state.keys() - expected.keys()),
@@ -579,10 +721,16 @@ def load_weights(model, path):
                   for name, shape in expected.items()
                   if name in state and state[name].shape != shape]}
     if any(faults.values()):
-        text = "; it ".join(f"{fault} {_listing(names)}" for fault, names in faults.items() if names)
+        text = "; it ".join(f"{fault} {_listing(names)}"
+                            for fault, names in faults.items() if names)
         raise experiment.UserError(f"{path} does not fit {type(model).__name__}: it {text}")
     model.load_state_dict(state)  # copies into the model's own type
     return model
+
+
+def _is_plain_tensor(value):
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided \
+        and not value.is_complex() and not value.is_quantized
 
 
 def _listing(names, most=6):
@@ -594,17 +742,30 @@ def _listing(names, most=6):
 def imagenet_model(arch):
     """A torchvision classifier with its ImageNet weights, downloaded by torchvision once."""
     build_model(arch)  # complains of an unknown name
+    weights = torchvision.models.get_model_weights(arch).DEFAULT
     # torchvision waits for ever where nothing answers.
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_SECONDS)
     try:
-        return torchvision.models.get_model(arch, weights="DEFAULT")
+        cache = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(weights.url))
+        if not os.path.exists(cache):
+            check_that_somebody_answers(weights.url)
+        return torchvision.models.get_model(arch, weights=weights)
     except (OSError, RuntimeError) as error:  # no network; not what its checksum says
         raise experiment.UserError(
             f"the ImageNet weights of {arch} cannot be had ({_first_line(error)}): give a file "
             "with --weights FILE, or train without with --weights none") from None
     finally:
         socket.setdefaulttimeout(patience)
+
+
+def check_that_somebody_answers(url):
+    """DownloadError within CONNECT_SECONDS if not; a name server may take half a minute."""
+    try:
+        with _open(url, 0, CONNECT_SECONDS, CONNECT_SECONDS):
+            pass
+    except _Failure as failure:
+        raise DownloadError(str(failure)) from None
 
 
 # ---------------------------------------------------------------- pictures
@@ -620,7 +781,7 @@ def visualize_model(model, loader, class_names, num_images=24, title=None):
     Inputs:
     - model: a classifier
     - loader: yields (x, y), x (N, 3, H, W) normalised with the mean and deviation of ImageNet
-    - class_names: the names of the C classes
+    - class_names: the names of the C classes; long ones are shortened
     - num_images: how many pictures at most
     - title: of the whole figure
 
@@ -639,17 +800,33 @@ def visualize_model(model, loader, class_names, num_images=24, title=None):
         pictures.extend(shown.clamp(0, 1).numpy())
     columns = min(6, max(1, len(pictures)))
     rows = max(1, -(-len(pictures) // columns))
-    figure = experiment.new_figure(1.9 * columns, 2.2 * rows + 0.5, title)
+    names = [shown_name(name) for name in class_names]
+    figure = titled_figure(1.9 * max(columns, 3), 2.2 * rows + 0.5, title)
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for axes in grid:
         axes.set_axis_off()
     for axes, picture, said, label in zip(figure.axes, pictures, probabilities, labels):
         guess = int(said.argmax())
         axes.imshow(picture)
-        text = f"{class_names[guess]} {said[guess]:.0%}"
-        axes.set_title(text if guess == label else f"{text}\ntrue: {class_names[label]}",
-                       fontsize=9,
+        text = f"{names[guess]} {said[guess]:.0%}"
+        axes.set_title(text if guess == label else f"{text}\ntrue: {names[label]}",
+                       fontsize=9, parse_math=False,
                        color=experiment.COLOURS["right" if guess == label else "wrong"])
+    return figure
+
+
+def shown_name(name, most=16):
+    """The name of a class where there is little room, without what no font can show."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(name))
+    return text if len(text) <= most else text[:most - 1] + "…"
+
+
+def titled_figure(width, height, title):
+    """A figure whose title is text, and no formula where it has dollar signs; long ones wrap."""
+    figure = experiment.new_figure(width, height)
+    if title:
+        letters = int(9 * width)  # matplotlib's own wrapping takes dollar signs for formulas
+        figure.suptitle(textwrap.fill(title, letters), parse_math=False)
     return figure
 
 
@@ -662,18 +839,18 @@ def worst_mistakes(probabilities, labels, most=18):
 
 def curves_figure(histories, title):
     """Loss and accuracy after each epoch, of all scenarios."""
-    figure = experiment.new_figure(10, 4, title)
+    figure = titled_figure(10, 4, title)
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy")):
         for name, history in histories.items():
             epochs = np.arange(len(history[f"val_{measure}"]) + 1)
-            axes.plot(epochs[1:], history[f"train_{measure}"], "--", alpha=0.6,
+            axes.plot(epochs[1:], history[f"train_{measure}"], ".--", alpha=0.6,
                       color=SCENARIO_COLOURS[name])
             axes.plot(epochs, [history["before"][measure], *history[f"val_{measure}"]], ".-",
                       color=SCENARIO_COLOURS[name], label=SCENARIO_NAMES[name])
         axes.set(xlabel="epoch (0: before training)", ylabel=measure)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
-    axes.plot([], [], "--", color="0.3", label="on training pictures")
+    axes.plot([], [], ".--", color="0.3", label="on training pictures")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -704,15 +881,16 @@ def arguments(argv=None):
                         help="pretrained weights: a file with a state dict, imagenet (downloaded "
                              "by torchvision), shapes (pretrains on drawn shapes), none, or auto: "
                              "imagenet for photographs, shapes for drawn insects")
-    parser.add_argument("--image-size", type=experiment.positive_integer, metavar="N",
+    parser.add_argument("--image-size", type=side_of_pictures, metavar="N",
                         help="height and width of what the network sees" + _default("image_size"))
     parser.add_argument("--batch-size", type=experiment.positive_integer, default=32, metavar="N",
-                        help="pictures of a step, over all processes")
+                        help="pictures of a step, over all processes; on CPUs, BatchNorm sees the "
+                             "share of its own process only")
     for flag, meaning in (("learning_rate", "of the new last layer"),
                           ("backbone_rate", "of the pretrained layers in fine-tuning")):
-        parser.add_argument(f"--{flag.replace('_', '-')}", type=experiment.positive_number,
+        parser.add_argument(f"--{flag.replace('_', '-')}", type=learning_rate,
                             metavar="X", help=f"learning rate {meaning}" + _default(flag))
-    parser.add_argument("--scratch-rate", type=experiment.positive_number, default=0.01,
+    parser.add_argument("--scratch-rate", type=learning_rate, default=0.01,
                         metavar="X", help="learning rate of training from scratch; all three "
                         "rates fall to 0 along a cosine")
     parser.add_argument("--freeze-batchnorm", action="store_true",
@@ -723,7 +901,26 @@ def arguments(argv=None):
                         help=f"what to train and compare: some of {', '.join(SCENARIOS)}")
     parser.add_argument("--device", default="auto", metavar="NAME",
                         help="cpu, cuda, mps, or auto for the fastest there is")
-    return experiment.parse(parser, argv, quick={"epochs": 2, "image_size": 48})
+    args = experiment.parse(parser, argv, quick={"epochs": 2, "image_size": 48})
+    if args.seed >= 2**64:
+        parser.error(f"argument --seed: expects an integer below 2**64, got {args.seed}")
+    return args
+
+
+def side_of_pictures(text):
+    """For argparse: a height and width that no classifier of torchvision exceeds."""
+    value = experiment.positive_integer(text)
+    if value > MAX_IMAGE_SIZE:
+        raise argparse.ArgumentTypeError(f"expects at most {MAX_IMAGE_SIZE}, got {text}")
+    return value
+
+
+def learning_rate(text):
+    """For argparse: a positive number that float32, which the weights are in, can hold."""
+    value = experiment.positive_number(text)
+    if value > torch.finfo(torch.float32).max:
+        raise argparse.ArgumentTypeError(f"expects a number that float32 can hold, got {text}")
+    return value
 
 
 def _default(name):
@@ -740,7 +937,10 @@ def setting(args, kind, name):
 
 @contextlib.contextmanager
 def together(device):
-    """Within this block, the processes that torchrun has started train together, if it has."""
+    """Within this block, the processes that torchrun has started train together, if it has.
+
+    Ctrl-C ends them here, as only here it is known that torchrun is to be called again.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
@@ -749,6 +949,10 @@ def together(device):
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
+    except KeyboardInterrupt:
+        if process_rank() == 0:
+            print("\nStopped. Go on with the same call of torchrun and --resume", file=sys.stderr)
+        sys.exit(130)
     finally:
         torch.distributed.destroy_process_group()
 
@@ -811,7 +1015,10 @@ def on_device(model, device, side):
     Raises UserError if it cannot take pictures of side x side pixels or has side exits.
     """
     try:
-        scores = copy.deepcopy(model).train()(torch.zeros(2, 3, side, side))
+        with named_lack_of_memory():
+            scores = copy.deepcopy(model).train()(torch.zeros(2, 3, side, side))
+    except experiment.UserError:
+        raise
     except (RuntimeError, ValueError, AssertionError) as error:
         raise experiment.UserError(f"--arch: {type(model).__name__} cannot take pictures of {side} "
                                    f"x {side} pixels ({_first_line(error)})") from None
@@ -919,8 +1126,8 @@ def main(argv=None):
     """The whole experiment."""
     args = arguments(argv)
     device = choose_device(args.device)
-    with together(device):
-        finished = experiment.finished_summary(args, summary)
+    with together(device), named_lack_of_memory():
+        finished = from_first_process(lambda: experiment.finished_summary(args, summary))
         if finished:
             say(finished)
             return
@@ -938,6 +1145,8 @@ def compare(args, device):
     first = process_rank() == 0
     own = [f"{name}.pth" for name in ("pretraining", *SCENARIOS)]
     with experiment.results_folder(args, *own) if first else contextlib.nullcontext():
+        if first and not args.resume:
+            remove_older_results(args.out)
         metrics, earlier = train_scenarios(args, data, kind, loaders, device)
         metrics["seconds"] = round(time.monotonic() - started + earlier, 1)
         if first:
@@ -945,22 +1154,36 @@ def compare(args, device):
             print(summary(metrics, args.out))
 
 
+def remove_older_results(out):
+    """Remove the pictures and weights of an older run, which may have had other scenarios."""
+    for pattern in ("learning_curves.png", "predictions_{}.png", "mistakes_{}.png", "{}.pth"):
+        for name in {pattern.format(scenario) for scenario in SCENARIOS}:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(out, name))
+
+
 def train_scenarios(args, data, kind, loaders, device):
     """Train each scenario and report on it: (metrics, seconds that earlier runs have spent)."""
     sizes = {f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val")}
     subject = name_of_pictures(kind, data["classes"])
 
-    def training(name):
+    settings = {**experiment.config_of(args), **sizes, "seed": args.seed, "data": kind,
+                "classes": data["classes"], "hash of the pictures": _fingerprint(
+                    *(data[f"{array}_{part}"] for part in ("train", "val") for array in "Xy"))}
+
+    def training(name, **more):
         return {"checkpoint": experiment.checkpoint_path(args, f"{name}.pth"),
-                "resume": args.resume, "settings": {**experiment.config_of(args), **sizes,
-                                                    "seed": args.seed, "data": kind}}
+                "resume": args.resume, "settings": {**settings, **more}}
 
     model, weights = pretrained_model(args, kind, device, training)
+    pretrained = {"hash of the pretrained weights": _fingerprint(
+        *(value.reshape(-1).cpu().numpy() for value in model.state_dict().values()))}
     results, histories, earlier = {}, {}, 0.0
     for name in [name for name in SCENARIOS if name in args.scenarios]:
         started = time.monotonic()
         trained, histories[name] = run_scenario(name, args, kind, model, loaders,
-                                                len(data["classes"]), training(name))
+                                                len(data["classes"]),
+                                                training(name, **pretrained))
         earlier += max(0.0, histories[name]["seconds"] - (time.monotonic() - started))
         results[name] = result_of(trained, histories[name])
         if process_rank() == 0:
@@ -978,7 +1201,9 @@ def name_of_pictures(kind, classes):
     """What tables and pictures call the data."""
     if kind == "synthetic":
         return "drawn ants and bees"
-    return " and ".join(classes) if len(classes) == 2 else f"{len(classes)} classes"
+    if len(classes) == 2:
+        return " and ".join(map(shown_name, classes))
+    return f"{len(classes)} classes"
 
 
 def result_of(model, history):

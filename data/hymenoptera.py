@@ -152,31 +152,44 @@ def _load_part(folder, files, side, warn):
     """(X, y, names) of a list of (path, label)."""
     X = np.empty((len(files), side, side, 3), dtype=np.uint8)
     y, names = [], []
+
+    def read_into_row(row):
+        X[row] = read_image(files[row][0], side)
+
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        readings = [pool.submit(read_image, path, side) for path, _ in files]
-        for (path, label), reading in zip(files, readings):
-            try:
-                X[len(y)] = reading.result()
-            except DataError as error:
-                warn(f"skipped: {error}")
-                continue
-            y.append(label)
-            names.append(os.path.relpath(path, folder))
+        readings = [pool.submit(read_into_row, row) for row in range(len(files))]
+        try:
+            for row, (reading, (path, label)) in enumerate(zip(readings, files)):
+                try:
+                    reading.result()
+                except DataError as error:
+                    warn(f"skipped: {error}")
+                    continue
+                if row > len(y):  # close the gap that skipped files have left
+                    X[len(y)] = X[row]
+                y.append(label)
+                names.append(os.path.relpath(path, folder))
+        except BaseException:  # Ctrl-C shall not wait for all the other pictures
+            pool.shutdown(cancel_futures=True)
+            raise
     return X[:len(y)], np.array(y, dtype=np.int64), names
 
 
 def read_image(path, side):
     """The largest centred square of a picture, scaled to side x side pixels.
 
-    Returns a uint8 array (side, side, 3): red, green, blue. Pictures in grey or with a
-    palette are converted, and what a camera noted about its orientation is respected.
-    Raises DataError if the file is not a picture or is damaged.
+    Returns a uint8 array (side, side, 3): red, green, blue. Pictures in grey, of 16 bits or
+    with a palette are converted, and what a camera noted about its orientation is respected.
+    Raises DataError if the file is not a picture, is damaged or has values of unknown range.
     """
     from PIL import Image, ImageOps  # comes with matplotlib and with torchvision
     try:
         with Image.open(path) as image:
             image.draft("RGB", (side, side))  # a JPEG need not be decoded larger than used
-            image = ImageOps.exif_transpose(image).convert("RGB")
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith(("I", "F")):
+                image = Image.fromarray(_eight_bits(np.asarray(image)))
+            image = image.convert("RGB")
             short = min(image.size)
             left, top = ((length - short) // 2 for length in image.size)
             square = image.crop((left, top, left + short, top + short))
@@ -185,3 +198,10 @@ def read_image(path, side):
             Image.DecompressionBombError) as error:
         raise DataError(f"{path} is not a readable picture "
                         f"({' '.join(str(error).split())})") from None
+
+
+def _eight_bits(grey):
+    """Grey values of 16 bits as uint8: Pillow's own conversion cuts them off at 255."""
+    if not np.issubdtype(grey.dtype, np.integer) or grey.min() < 0 or grey.max() > 65535:
+        raise ValueError("its values are not of 8 or 16 bits: save it as a usual grey picture")
+    return np.round(grey / 257).astype(np.uint8)

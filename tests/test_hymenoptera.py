@@ -1,5 +1,8 @@
 """Reading pictures from folders, and getting the ants and bees. No network is used."""
 import io
+import shutil
+import time
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -81,11 +84,28 @@ def test_orientation_of_the_camera_is_respected(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png", 8), pixels[::-1])
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+RAMP = np.arange(0, 250, 10, dtype=np.uint8).reshape(5, 5)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK"])
 def test_pictures_of_all_kinds_become_rgb(mode, tmp_path):
-    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
-    Image.new(mode, (9, 9)).save(path)
-    assert read_image(path, 4).shape == (4, 4, 3)
+    path = tmp_path / "a.tif"
+    Image.fromarray(RAMP).convert(mode).save(path)
+    np.testing.assert_array_equal(read_image(path, 5), np.stack([RAMP] * 3, axis=2))
+
+
+@pytest.mark.parametrize("name, dtype", [
+    ("a.png", "<u2"), ("a.tif", "<u2"), ("a.tif", ">u2"), ("a.tif", "<i4")])
+def test_grey_of_16_bits_keeps_its_shades(name, dtype, tmp_path):
+    Image.fromarray((RAMP.astype(np.uint32) * 257).astype(dtype)).save(tmp_path / name)
+    np.testing.assert_array_equal(read_image(tmp_path / name, 5), np.stack([RAMP] * 3, axis=2))
+
+
+@pytest.mark.parametrize("values", [RAMP / np.float32(255), RAMP.astype(np.int32) * 10**6])
+def test_values_of_unknown_range_are_refused(values, tmp_path):
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match="a.tif is not a readable picture .*not of 8 or 16 bits"):
+        read_image(tmp_path / "a.tif", 5)
 
 
 @pytest.mark.parametrize("content", [
@@ -98,6 +118,41 @@ def test_a_damaged_picture_is_skipped_with_its_name(content, folder):
     assert len(warnings) == 1 and "damaged.png" in warnings[0] and "\n" not in warnings[0]
     assert data["y_train"].tolist() == [0, 0, 1, 1] and len(data["X_train"]) == 4
     assert not any("damaged" in name for name in data["names_train"])
+
+
+def test_ctrl_c_does_not_wait_for_all_pictures(folder, monkeypatch):
+    for number in range(2, 200):
+        (folder / f"train/cats/{number}.png").write_bytes(picture())
+    read = []
+
+    def slow_reading(path, side):
+        time.sleep(0.01)
+        read.append(path)
+        raise DataError("broken")
+
+    def interrupt(text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hymenoptera, "read_image", slow_reading)
+    with pytest.raises(KeyboardInterrupt):
+        load_image_folder(folder, side=8, warn=interrupt)
+    assert len(read) < 150
+
+
+def test_pictures_are_held_in_memory_once(folder):
+    for number in range(2, 40):
+        shutil.copy(folder / "train/cats/0.png", folder / f"train/cats/{number}.png")
+    (folder / "train/cats/1.png").write_bytes(b"no picture")
+    side = 256
+    tracemalloc.start()
+    try:
+        data = load_image_folder(folder, side, warn=lambda text: None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    pictures = data["X_train"].nbytes + data["X_val"].nbytes
+    assert peak < 1.5 * pictures
+    assert (data["X_train"][data["y_train"] == 0, 0, 0] == [250, 0, 0]).all()
 
 
 def test_files_that_do_not_claim_to_be_pictures_are_left_out(folder):

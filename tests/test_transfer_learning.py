@@ -1,9 +1,12 @@
 """Transfer learning on tiny networks and tiny pictures, and the script as a user runs it."""
 import io
+import itertools
 import json
 import os
 import pathlib
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -91,9 +94,41 @@ def test_the_last_layer_is_found_and_replaced_for_each_family(arch, name):
         assert model(torch.zeros(2, 3, 224, 224)).shape == (2, 10)
 
 
+def test_a_single_layer_is_replaced_whole():
+    layer = nn.Linear(5, 3)
+    replaced, head = tl.replace_last_layer(layer, 2)
+    assert replaced is head and head.out_features == 2 and layer.out_features == 3
+    assert not list(replaced.children())
+
+
 def test_a_model_without_a_last_layer_is_named():
     with pytest.raises(ValueError, match="Sequential has none"):
         tl.last_layer(nn.Sequential(nn.ReLU()))
+
+
+@pytest.mark.parametrize("fresh", [
+    lambda arch: tl.build_model(arch, 2),
+    lambda arch: tl.replace_last_layer(torchvision.models.get_model(arch, num_classes=10), 2)[0],
+], ids=["built", "replaced"])
+@pytest.mark.parametrize("arch, changed", [
+    ("squeezenet1_1", ["classifier.2"]), ("shufflenet_v2_x0_5", []), ("mobilenet_v2", [])])
+def test_no_activation_follows_the_last_layer(arch, changed, fresh):
+    model, original = fresh(arch).eval(), torchvision.models.get_model(arch, num_classes=2).eval()
+    names = dict(original.named_modules())
+    assert [name for name, module in model.named_modules()
+            if type(module) is not type(names[name])] == changed
+    original.load_state_dict(model.state_dict())
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 33, 33)).astype(np.float32))
+    with torch.no_grad():
+        last = model.get_submodule(tl.last_layer(model))
+        last.bias.fill_(-1e4)
+        assert (model(x) < 0).all()
+
+
+def test_an_activation_elsewhere_stays():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 5), nn.Flatten(), nn.ReLU())
+    replaced, _ = tl.replace_last_layer(model, 2)
+    assert [type(part) for part in replaced] == [type(part) for part in model]
 
 
 # ---------------------------------------------------------------- batches
@@ -125,6 +160,16 @@ def test_no_batch_is_much_smaller_than_the_others():
     X, y = colour_pictures(17)
     batches = tl.PictureBatches(X, y, batch_size=8, size=12, augment=True)
     assert [len(labels) for _, labels in batches] == [6, 6, 5] and len(batches) == 3
+
+
+@pytest.mark.parametrize("count, batch_size, processes, sizes", [
+    (3, 2, 1, [3]), (5, 2, 1, [3, 2]), (6, 2, 1, [2, 2, 2]), (9, 4, 2, [5, 4]), (2, 8, 1, [2])])
+def test_no_process_trains_on_a_single_picture(count, batch_size, processes, sizes, monkeypatch):
+    monkeypatch.setattr(tl, "process_count", lambda: processes)
+    X, y = colour_pictures(count)
+    batches = tl.PictureBatches(X, y, batch_size=batch_size, size=12, augment=True)
+    assert [len(batch) for batch in batches._batches(np.arange(count))] == sizes
+    assert len(batches) == len(sizes)
 
 
 def test_crops_stay_inside_and_keep_their_area_and_are_mirrored():
@@ -186,7 +231,7 @@ def test_it_learns_and_reports_each_epoch(capsys):
                              12, label="tiny")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 12 and all(line.startswith("tiny  epoch ") for line in lines)
-    assert "loss" in lines[0] and "validation" in lines[0] and "left" in lines[0]
+    assert "loss" in lines[0] and "val " in lines[0] and "left" in lines[0]
     assert history["train_loss"][-1] < history["train_loss"][0]
     assert max(history["val_accuracy"]) > 0.85
 
@@ -246,21 +291,28 @@ def test_a_loader_is_told_the_epoch():
     assert told == [1, 2, 3]
 
 
-def test_resume_equals_never_stopping(tmp_path):
-    path = tmp_path / "checkpoint.pth"
-    whole, whole_history = train_tiny(epochs=6)
+class Stop(Exception):
+    """As if Ctrl-C had been pressed."""
 
-    class Stop(Exception):
-        pass
 
-    def stop_in_epoch_4(scores, y, batches=[0]):
-        batches[0] += 1
-        if batches[0] > 3 * 7 + 3 + 2:  # 4 training and 3 validation batches an epoch
+def stop_after(batches):
+    """Cross-entropy of so many batches of training and validation, then Stop."""
+    left = [batches]
+
+    def criterion(scores, y):
+        left[0] -= 1
+        if left[0] < 0:
             raise Stop
         return nn.functional.cross_entropy(scores, y)
 
-    with pytest.raises(Stop):
-        train_tiny(epochs=6, checkpoint=path, criterion=stop_in_epoch_4)
+    return criterion
+
+
+def test_resume_equals_never_stopping(tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    whole, whole_history = train_tiny(epochs=6)
+    with pytest.raises(Stop):  # in epoch 4, of 4 training and 3 validation batches each
+        train_tiny(epochs=6, checkpoint=path, criterion=stop_after(3 + 3 * 7 + 2))
     content = torch.load(path, weights_only=True)["state"].numpy()
     state = torch.load(io.BytesIO(content), weights_only=True)
     assert len(state["history"]["val_loss"]) == 3
@@ -271,6 +323,59 @@ def test_resume_equals_never_stopping(tmp_path):
     again, history = train_tiny(epochs=6, checkpoint=path, resume=True)
     assert history == whole_history
     assert_same_state(again.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("own", ["loader", "sampler", "batch_sampler"])
+def test_resume_goes_on_with_the_generator_of_a_loader(own, tmp_path):
+    X, y = colour_pictures(20)
+    dataset = torch.utils.data.TensorDataset(torch.from_numpy(X).permute(0, 3, 1, 2) / 255,
+                                             torch.from_numpy(y))
+
+    def train(**options):
+        generator = torch.Generator().manual_seed(5)
+        sampler = torch.utils.data.RandomSampler(dataset, generator=generator)
+        loader = torch.utils.data.DataLoader(dataset, **{
+            "loader": {"batch_size": 6, "shuffle": True, "generator": generator},
+            "sampler": {"batch_size": 6, "sampler": sampler},
+            "batch_sampler": {"batch_sampler": torch.utils.data.BatchSampler(sampler, 6, False)},
+        }[own])
+        torch.manual_seed(0)
+        model, history = tl.finetune(tiny_net(), {"train": loader, "val": [(x, y) for x, y in [
+            dataset[:]]]}, 2, num_epochs=3, verbose=False, **options)
+        return model.state_dict(), history["train_loss"]
+
+    path = tmp_path / "checkpoint.pth"
+    whole, whole_losses = train()
+    with pytest.raises(Stop):
+        train(checkpoint=path, criterion=stop_after(1 + 5 + 2))
+    resumed, losses = train(checkpoint=path, resume=True)
+    assert losses == whole_losses
+    assert_same_state(resumed, whole)
+
+
+def test_numbers_of_numpy_can_be_resumed(tmp_path):
+    options = {"num_epochs": np.int64(2), "learning_rate": np.float64(0.01), "verbose": False,
+               "checkpoint": tmp_path / "checkpoint.pth",
+               "settings": {"a": np.float64(1), "b": (1, np.arange(2))}}
+    torch.manual_seed(0)
+    whole, _ = tl.freeze(tiny_net(), colour_loaders(), 2, **options)
+    resumed, _ = tl.freeze(tiny_net(), colour_loaders(), 2, resume=True, **options)
+    assert_same_state(resumed.state_dict(), whole.state_dict())
+    with pytest.raises(ValueError, match="expects finite numbers, texts"):
+        tl.freeze(tiny_net(), colour_loaders(), 2, **{**options, "settings": {"a": object()}})
+
+
+def test_a_checkpoint_with_strange_objects_is_refused(tmp_path):
+    class Odd(torch.optim.lr_scheduler.CosineAnnealingLR):
+        def state_dict(self):
+            return {**super().state_dict(), "odd": pathlib.PurePosixPath("a")}
+
+    model, path = tiny_net(2), tmp_path / "checkpoint.pth"
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    options = {"scheduler": Odd(optimizer, 1), "checkpoint": path, "verbose": False}
+    tl.train_model(model, colour_loaders(), optimizer, 1, **options)
+    with pytest.raises(CheckpointError, match="holds more than tensors"):
+        tl.train_model(model, colour_loaders(), optimizer, 1, resume=True, **options)
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
@@ -320,6 +425,16 @@ def test_a_checkpoint_that_cannot_be_written_is_named(tmp_path):
 def test_a_diverging_training_is_named():
     with pytest.raises(DivergedError, match="learning rate"):
         train_tiny(rate=1e30)
+
+
+def test_nothing_to_train_on_is_named():
+    with pytest.raises(ValueError, match="num_epochs expects at least 1, got 0"):
+        train_tiny(epochs=0)
+    model, batches = tiny_net(2), list(colour_loaders()["val"])
+    for empty in ("train", "val"):
+        with pytest.raises(ValueError, match="at least one batch"):
+            tl.train_model(model, {"train": batches, "val": batches, empty: []},
+                           torch.optim.SGD(model.parameters(), 0.1), 1, verbose=False)
 
 
 def test_side_exits_are_refused():
@@ -459,7 +574,11 @@ def test_weights_with_another_number_of_classes_are_taken(tmp_path):
     (None, "has too much extra"),
     ({"features.0.weight": torch.zeros(4, 3, 5, 5)},
      r"another shape for features.0.weight \(4, 3, 5, 5\) instead of \(4, 3, 3, 3\)"),
-    ([1, 2], "holds no state dict"),
+    ([1, 2], "holds no state dict"), ({3: torch.zeros(2)}, "holds no state dict"),
+    pytest.param({"fc.bias": torch.zeros(5).to_sparse()}, "holds no state dict",
+                 marks=pytest.mark.filterwarnings("ignore:Validating sparse")),
+    ({"fc.bias": torch.zeros(5, dtype=torch.complex64)}, "holds no state dict"),
+    ({"fc.weight": torch.zeros(())}, r"another shape for fc.weight \(\) instead of \(5, 4\)"),
 ])
 def test_weights_that_do_not_fit_are_listed(state, message, tmp_path):
     model = tiny_net()
@@ -469,6 +588,36 @@ def test_weights_that_do_not_fit_are_listed(state, message, tmp_path):
         state = {**model.state_dict(), **state}
     with pytest.raises(experiment.UserError, match=message):
         tl.load_weights(model, saved(state, tmp_path / "weights.pth"))
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda state: {"epoch": 3, "state_dict": state},
+    lambda state: {f"module.{name}": value for name, value in state.items()}])
+def test_weights_of_a_training_script_are_unwrapped(wrap, tmp_path):
+    other = tiny_net(seed=1).state_dict()
+    path = saved(wrap(other), tmp_path / "weights.pth")
+    assert_same_state(tl.load_weights(tiny_net(), path).state_dict(), other)
+
+
+def test_a_model_instead_of_its_weights_is_named_in_plain_words(tmp_path):
+    path = saved(tiny_net(), tmp_path / "model.pth")
+    with pytest.raises(experiment.UserError, match="A state dict is expected") as error:
+        tl.load_weights(tiny_net(), path)
+    assert str(error.value).isprintable() and "weights_only" not in str(error.value)
+
+
+def test_a_name_server_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+    def hanging(*_, **options):
+        time.sleep(3)
+        raise OSError("too late")
+
+    monkeypatch.setattr(tl, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    started = time.monotonic()
+    with pytest.raises(experiment.UserError, match="no answer within 0.1 seconds.*--weights FILE"):
+        tl.imagenet_model("resnet18")
+    assert time.monotonic() - started < 2
 
 
 def test_code_in_a_weights_file_is_not_run(tmp_path):
@@ -493,8 +642,9 @@ def test_missing_and_damaged_weights_files_are_named(tmp_path):
 def test_unknown_architectures_and_devices_are_named():
     with pytest.raises(experiment.UserError, match="resnet99 is unknown.*resnet18"):
         tl.build_model("resnet99")
-    with pytest.raises(experiment.UserError, match="--device quantum cannot be used"):
-        tl.choose_device("quantum")
+    for name in ("quantum", "meta", "hpu"):
+        with pytest.raises(experiment.UserError, match=f"--device {name} cannot be used"):
+            tl.choose_device(name)
     assert tl.choose_device("cpu") == torch.device("cpu")
 
 
@@ -518,6 +668,42 @@ def test_visualize_model_shows_pictures_with_what_is_predicted():
         if guess != label:
             expected += f"\ntrue: {['dull', 'red'][label]}"
         assert axes.get_title() == expected
+
+
+@pytest.mark.parametrize("names", [
+    ["a$x_$", "b$\\foo$"], ["Große Waldameise, Weibchen", "incomprehensibilities" * 3],
+    [os.fsdecode(b"fourmi \xe9"), "two\nlines"]], ids=["dollars", "long", "unprintable"])
+def test_classes_may_have_any_name(names, tmp_path):
+    pytest.importorskip("matplotlib")
+    X, y = colour_pictures(9)
+    batches = tl.PictureBatches(X, 1 - y, size=16)
+    figure = tl.visualize_model(tiny_net(2), batches, names, title=tl.name_of_pictures("", names))
+    figure.savefig(tmp_path / "picture.png")
+    boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.images]
+    assert len(boxes) == 9
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    width = figure.bbox.width
+    assert all(0 <= box.x0 and box.x1 <= width for box in boxes)
+    tl.curves_figure({"freeze": train_tiny(epochs=1)[1]},
+                     tl.name_of_pictures("", names)).savefig(tmp_path / "curves.png")
+
+
+def test_the_title_of_a_single_picture_is_not_cut():
+    pytest.importorskip("matplotlib")
+    X, y = colour_pictures(1)
+    figure = tl.visualize_model(tiny_net(2), tl.PictureBatches(X, y, size=16), ["a", "b"],
+                                title="from scratch squeezenet1_1: most confident mistakes on it")
+    figure.draw_without_rendering()
+    title = figure._suptitle.get_window_extent()
+    assert 0 <= title.x0 and title.x1 <= figure.bbox.width
+    assert not title.overlaps(figure.axes[0].title.get_window_extent())
+
+
+def test_a_single_epoch_is_visible_in_the_curves():
+    pytest.importorskip("matplotlib")
+    history = train_tiny(epochs=1)[1]
+    left, _ = tl.curves_figure({"freeze": history}, "title").axes
+    assert [line.get_marker() for line in left.lines if len(line.get_xdata()) == 1] == ["."]
 
 
 def test_the_worst_mistakes_come_first():
@@ -655,6 +841,32 @@ def test_a_folder_of_pictures_and_resume_equals_never_stopping(
     assert "another training: its learning_rate is None, now 1.0" in error
 
 
+def test_resume_refuses_other_pictures_classes_and_weights(
+        folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tl, "build_model", lambda *_: TinyNet())
+    monkeypatch.setattr(experiment, "save_figure", lambda *_: None)
+    pictures = shutil.copytree(folder, tmp_path / "pictures")
+    model = tiny_net()
+    weights = saved(model.state_dict(), tmp_path / "weights.pth")
+    options = [*SMALL, "--weights", weights, "--epochs", 1, "--scenarios", "freeze",
+               "--data-dir", pictures, "--out", tmp_path / "out"]
+    run_here(capsys, *options)
+    (tmp_path / "out/metrics.json").unlink()            # as if stopped before the end
+    run_here(capsys, *options, "--resume")
+    (tmp_path / "out/metrics.json").unlink()
+
+    model.features[0].weight.data += 1
+    saved(model.state_dict(), weights)
+    assert "its hash of the pretrained weights is" in failing_run(capsys, *options, "--resume")
+    picture = next((pictures / "val/red").iterdir())
+    picture.write_bytes(next((pictures / "train/dull").glob("*.png")).read_bytes())
+    assert "its hash of the pictures is" in failing_run(capsys, *options, "--resume")
+    for part in ("train", "val"):
+        (pictures / part / "red").rename(pictures / part / "scarlet")
+    error = failing_run(capsys, *options, "--resume")
+    assert "its classes is ['dull', 'red'], now ['dull', 'scarlet']" in error
+
+
 @pytest.mark.slow
 def test_killed_at_ten_random_moments(folder, tmp_path, capsys):
     """Each a run that is killed, resumed and compared with one that never was."""
@@ -678,6 +890,38 @@ def test_killed_at_ten_random_moments(folder, tmp_path, capsys):
         assert_same_run(out, tmp_path / "whole")
     with capsys.disabled():
         print(f"\ntransfer_learning: {kills} kills, {kills} identical")
+
+
+def test_ctrl_c_under_torchrun_says_to_call_torchrun_again(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    with pytest.raises(SystemExit) as stop, tl.together(torch.device("cpu")):
+        raise KeyboardInterrupt
+    assert stop.value.code == 130
+    assert "Go on with the same call of torchrun and --resume" in capsys.readouterr().err
+
+
+def test_the_files_of_the_first_process_decide(tmp_path, monkeypatch):
+    """The second of two processes, on a disk of its own, gets what the first one has sent."""
+    path = tmp_path / "checkpoint.pth"
+    whole, whole_history = train_tiny(epochs=2, checkpoint=path)
+    checkpoint = path.read_bytes()
+    sent = []
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list",
+                        lambda outcome: outcome.__setitem__(slice(None), sent.pop(0)))
+    monkeypatch.setattr(tl, "process_rank", lambda: 1)
+    monkeypatch.setattr(tl, "process_count", lambda: 2)
+    monkeypatch.setattr(tl, "sum_over_processes", lambda tensor: tensor)
+    monkeypatch.setattr(tl, "_parallel", lambda model: model)
+    sent.append([checkpoint, None])
+    resumed, history = train_tiny(epochs=2, checkpoint=tmp_path / "nowhere", resume=True)
+    assert history == whole_history
+    assert_same_state(resumed.state_dict(), whole.state_dict())
+    sent.append([None, CheckpointError("cannot be read")])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        train_tiny(epochs=2, checkpoint=path, resume=True)
+    assert not sent
 
 
 def test_two_processes_do_what_one_does(folder, tmp_path):
@@ -717,7 +961,9 @@ def test_the_offline_experiment(tmp_path):
     (["--device", "quantum"], "quantum"),
     (["--scratch-rate", "1e30", "--scenarios", "scratch"], "try a learning rate"),
     (["--data", "synthetic"], "--data-dir is for real data"),
-    (["--epochs", "0"], "--epochs"),
+    (["--epochs", "0"], "--epochs"), (["--seed", 2**64], "expects an integer below 2**64"),
+    (["--learning-rate", "1e300"], "--learning-rate: expects a number that float32 can hold"),
+    (["--image-size", 10**9], "--image-size: expects at most 4096"),
     (["--batch-size", "1"], "--batch-size expects at least two"),
     (["--arch", "alexnet"], "AlexNet cannot take pictures of 33 x 33 pixels"),
     (["--arch", "googlenet", "--image-size", "64"], "side exits"),
@@ -726,6 +972,39 @@ def test_the_offline_experiment(tmp_path):
 def test_wrong_use_is_one_line_and_exit_code_2(arguments, message, folder, tmp_path, capsys):
     error = failing_run(capsys, "--data-dir", folder, *SMALL, "--out", tmp_path, *arguments)
     assert message in error and error.splitlines()[-1].count("error: ") == 1
+
+
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError("9 GB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to ...")])
+@pytest.mark.parametrize("place", ["first", "training"])
+def test_lack_of_memory_is_one_line(error, place, folder, tmp_path, capsys, monkeypatch):
+    class Hungry(TinyNet):
+        def forward(self, x):
+            if place == "first" or len(x) > 2:
+                raise error
+            return super().forward(x)
+
+    monkeypatch.setattr(torchvision.models, "get_model", lambda *_, **options: Hungry(2))
+    message = failing_run(capsys, "--data-dir", folder, *SMALL, "--out", tmp_path)
+    assert message.startswith("error: not enough memory: try a smaller --batch-size")
+    assert message.count("\n") == 1
+
+
+def test_a_fresh_run_leaves_nothing_of_an_older_one(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torchvision.models, "get_model",
+                        lambda *_, num_classes=5, **options: TinyNet(num_classes))
+    monkeypatch.setattr(experiment, "save_figure",
+                        lambda args, name, figure: (tmp_path / name).touch())
+    for name in ("mistakes_scratch.png", "predictions_finetune.png", "scratch.pth", "own.png"):
+        (tmp_path / name).touch()
+    options = [*SMALL, "--data-dir", folder, "--out", tmp_path, "--scenarios", "freeze"]
+    run_here(capsys, *options, "--resume")
+    assert (tmp_path / "scratch.pth").exists()
+    run_here(capsys, *options)
+    left = {path.name for path in tmp_path.iterdir()} - {"mistakes_freeze.png"}
+    assert left == {"checkpoints", "metrics.json", "freeze.pth", "learning_curves.png",
+                    "predictions_freeze.png", "own.png"}
 
 
 def test_an_empty_class_and_weights_that_do_not_fit_are_one_line(folder, tmp_path, capsys):
@@ -747,10 +1026,12 @@ def test_without_a_network_insects_are_drawn_and_weights_are_named(tmp_path, cap
         raise DownloadError("no network")
 
     monkeypatch.setattr("data.hymenoptera.find_hymenoptera", unreachable)
+    monkeypatch.setattr(tl, "check_that_somebody_answers", unreachable)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     error = failing_run(capsys, "--data", "real", "--out", tmp_path)
     assert error == "error: no network\n"
-    monkeypatch.setattr(torchvision.models, "get_model", lambda arch, weights, **options: (
-        unreachable() if weights == "DEFAULT" else TinyNet(**options)))
+    monkeypatch.setattr(torchvision.models, "get_model",
+                        lambda arch, weights, **options: TinyNet(**options))
     error = failing_run(capsys, "--quick", "--weights", "imagenet", "--out", tmp_path)
     assert "ImageNet weights of resnet18 cannot be had (no network)" in error
     tl.main(["--quick", "--scenarios", "freeze", "--out", str(tmp_path)])
