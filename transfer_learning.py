@@ -1031,10 +1031,10 @@ def on_device(model, device, side):
     return model
 
 
-def pretrained_model(args, kind, device, training):
+def pretrained_model(args, kind, device):
     """(network, what to call its weights) as --arch and --weights ask.
 
-    training: gives the options of train_model for the name of a training.
+    The network is None where it has yet to learn from drawn shapes: see pretrain.
     """
     side = setting(args, kind, "image_size")
     weights = args.weights
@@ -1046,13 +1046,16 @@ def pretrained_model(args, kind, device, training):
         model = first_process_first(lambda: imagenet_model(args.arch))
         return on_device(model, device, side), "ImageNet weights"
     if weights == "shapes":
-        return pretrain(args, kind, device, training), "weights learned from drawn shapes"
+        return None, "weights learned from drawn shapes"
     model = load_weights(build_model(args.arch), weights)
     return on_device(model, device, side), f"weights of {os.path.basename(weights)}"
 
 
 def pretrain(args, kind, device, training):
-    """A network that has learned to tell drawn shapes apart."""
+    """A network that has learned to tell drawn shapes apart.
+
+    training: gives the options of train_model for the name of a training.
+    """
     from data.synthetic_insects import load_synthetic_shapes
     number = DRAWN[args.quick][0]
     shapes = load_synthetic_shapes(args.seed, number, max(number // 10, 24),
@@ -1142,12 +1145,14 @@ def compare(args, device):
     say(f"{name_of_pictures(kind, data['classes'])}: {len(data['y_train']):,} pictures for "
         f"training, {len(data['y_val']):,} for validation")
     loaders = loaders_of(args, data, kind, setting(args, kind, "image_size"), device)
+    # Before the older run is removed: this may fail.
+    model, weights = pretrained_model(args, kind, device)
     first = process_rank() == 0
     own = [f"{name}.pth" for name in ("pretraining", *SCENARIOS)]
     with experiment.results_folder(args, *own) if first else contextlib.nullcontext():
         if first and not args.resume:
             remove_older_results(args.out)
-        metrics, earlier = train_scenarios(args, data, kind, loaders, device)
+        metrics, earlier = train_scenarios(args, data, kind, loaders, device, model, weights)
         metrics["seconds"] = round(time.monotonic() - started + earlier, 1)
         if first:
             experiment.save_metrics(args, metrics)
@@ -1162,22 +1167,26 @@ def remove_older_results(out):
                 os.remove(os.path.join(out, name))
 
 
-def train_scenarios(args, data, kind, loaders, device):
-    """Train each scenario and report on it: (metrics, seconds that earlier runs have spent)."""
+def train_scenarios(args, data, kind, loaders, device, model, weights):
+    """Train each scenario and report on it: (metrics, seconds that earlier runs have spent).
+
+    model, weights: of pretrained_model.
+    """
     sizes = {f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val")}
     subject = name_of_pictures(kind, data["classes"])
 
     settings = {**experiment.config_of(args), **sizes, "seed": args.seed, "data": kind,
                 "classes": data["classes"], "hash of the pictures": _fingerprint(
-                    *(data[f"{array}_{part}"] for part in ("train", "val") for array in "Xy"))}
+                    **{name: data[name] for name in ("X_train", "y_train", "X_val", "y_val")})}
 
     def training(name, **more):
         return {"checkpoint": experiment.checkpoint_path(args, f"{name}.pth"),
                 "resume": args.resume, "settings": {**settings, **more}}
 
-    model, weights = pretrained_model(args, kind, device, training)
+    if model is None:
+        model = pretrain(args, kind, device, training)
     pretrained = {"hash of the pretrained weights": _fingerprint(
-        *(value.reshape(-1).cpu().numpy() for value in model.state_dict().values()))}
+        **{name: value.reshape(-1).cpu().numpy() for name, value in model.state_dict().items()})}
     results, histories, earlier = {}, {}, 0.0
     for name in [name for name in SCENARIOS if name in args.scenarios]:
         started = time.monotonic()

@@ -970,7 +970,9 @@ def test_the_offline_experiment(tmp_path):
 ])
 @pytest.mark.filterwarnings("ignore:The default weight initialization of GoogleNet")
 def test_wrong_use_is_one_line_and_exit_code_2(arguments, message, folder, tmp_path, capsys):
+    (tmp_path / "finetune.pth").touch()         # of an older run, which a mistake must not cost
     error = failing_run(capsys, "--data-dir", folder, *SMALL, "--out", tmp_path, *arguments)
+    assert (tmp_path / "finetune.pth").exists() or message == "try a learning rate"
     assert message in error and error.splitlines()[-1].count("error: ") == 1
 
 
