@@ -15,6 +15,7 @@ D: features of a picture, V: words of the vocabulary.
 import hashlib
 import json
 import os
+import shutil
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def load_coco(data_dir=None, *, pca=True, confirm=None, progress=False):
     features_name = "{}2014_vgg16_fc7" + ("_pca" if pca else "") + ".h5"
     names = [CAPTIONS, VOCABULARY, *(pattern.format(part) for part in ("train", "val")
                                      for pattern in (features_name, "{}2014_urls.txt"))]
-    if data_dir is None and not os.path.isdir(folder):
+    if data_dir is None and not (os.path.isdir(folder) and os.listdir(folder)):
         _download(folder, confirm, progress)
     missing = [name for name in names if not os.path.isfile(os.path.join(folder, name))]
     if missing:
@@ -141,20 +142,36 @@ def encode_captions(sentences, word_to_idx, length=17):
 
 
 def _download(folder, confirm, progress):
-    """Fetch, unpack and verify the folder, if that is agreed to."""
+    """Fetch, unpack and verify the folder, if that is agreed to.
+
+    It gets its name only once its files are known to be right: nothing else is ever loaded.
+    """
     if confirm is None or not confirm():
         raise DownloadError(f"{folder} does not exist, and it is about 1 GB to download: get and "
-                            f"unpack {URLS[0]} there, or allow the download")
-    archive = folder + ".zip"
+                            f"unpack {URLS[0]} there, or allow the download with --yes")
+    archive, unverified = folder + ".zip", folder + ".unverified"
     download_file(URLS, archive, max_bytes=MAX_BYTES, progress=progress, verified_later=True)
-    unpack_zip(archive, folder, top="coco_captioning", max_bytes=MAX_UNPACKED)
-    for name, sha256 in SHA256.items():
-        path = os.path.join(folder, name)
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise DataError(f"{path} is not what it should be (its sha256 differs): delete "
-                                f"{folder} and {archive}, then try again")
+    unpack_zip(archive, unverified, top="coco_captioning", max_bytes=MAX_UNPACKED)
+    wrong = [name for name, sha256 in SHA256.items()
+             if _sha256(os.path.join(unverified, name)) != sha256]
+    if wrong:
+        shutil.rmtree(unverified)
+    else:
+        if os.path.isdir(folder):
+            os.rmdir(folder)                    # it is empty, and in the way on Windows
+        os.rename(unverified, folder)
     os.remove(archive)
+    if wrong:
+        raise DataError(f"{URLS[0]} is not what it should be (the sha256 of {', '.join(wrong)} "
+                        "differs), so it was removed: try again, or get it elsewhere")
+
+
+def _sha256(path):
+    """The hash of a file, or None if there is none."""
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_vocabulary(path):

@@ -172,8 +172,17 @@ def test_nothing_is_downloaded_unasked(own_folder, server, confirm):
 def test_other_content_than_expected_is_refused(tmp_path, own_folder, server, monkeypatch):
     monkeypatch.setitem(data.coco.SHA256, "train2014_urls.txt", "0" * 64)
     server.pages["coco.zip"] = whole(zipped(tmp_path))
-    with pytest.raises(DataError, match="train2014_urls.txt is not what it should be"):
-        load_coco(confirm=lambda: True)
+    for _ in range(2):                          # what was refused is neither kept nor taken
+        with pytest.raises(DataError, match="not what it should be .*train2014_urls.txt"):
+            load_coco(confirm=lambda: True)
+        assert list(own_folder.parent.iterdir()) == []
+    assert len(server.asked) == 2
+
+
+def test_an_empty_folder_counts_as_none(tmp_path, own_folder, server):
+    own_folder.mkdir(parents=True)
+    server.pages["coco.zip"] = whole(zipped(tmp_path))
+    assert len(load_coco(confirm=lambda: True)["y_val"]) == len(VAL)
 
 
 def test_a_path_that_leads_outside_is_refused(tmp_path, own_folder, server):
