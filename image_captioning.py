@@ -32,8 +32,11 @@ SCENES = {False: (12_000, 500), True: (300, 60)}    # drawn for training and val
 QUICK_CAPTIONS = 2_000
 BLEU_SUBSET = 200                                   # pictures whose BLEU is taken after each epoch
 SIDE = 3.4                                          # inches of a picture on a page
+TEXT_POINTS = 72 * 3.1                              # of a line below it; hinting adds some
+WRITTEN, REFERENCE = {"size": 10.5, "weight": "bold"}, {"size": 8}      # fonts of captions
 LENGTH_NORM = 0.7                                   # of beam search, see CaptioningRNN.sample
 PICTURE_SECONDS = 5                                 # for one picture from the network
+PICTURE_BYTES = 20_000_000                          # of which so much is read at most
 
 
 @dataclass(frozen=True)
@@ -152,9 +155,14 @@ def _load_real(args):
 
 def _agrees(args):
     """Whether about 1 GB may be downloaded; who is not at a terminal has not said yes."""
-    if args.yes or not sys.stdin.isatty():
+    if args.yes or sys.stdin is None or not sys.stdin.isatty():
         return args.yes
-    return input("Download about 1 GB of COCO features and captions? [y/N] ").lower() == "y"
+    try:
+        answer = input("Download about 1 GB of COCO features and captions? [y/N] ")
+    except EOFError:                            # Ctrl-D
+        print(flush=True)
+        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _first_captions(X, count):
@@ -285,14 +293,26 @@ def load_picture(data, part, number, reachable):
             return imread(os.path.join(data["folder"], address))
         if "network" not in reachable:
             return None
-        with urllib.request.urlopen(address, timeout=PICTURE_SECONDS) as answer:
-            return imread(io.BytesIO(answer.read(20_000_000)), format="jpg")
+        return imread(_fetched(address), format="jpg")
     except urllib.error.HTTPError:
         return None
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:                  # of a strange picture Pillow raises almost any
         if isinstance(error, (urllib.error.URLError, TimeoutError)):
             reachable.discard("network")
         return None
+
+
+def _fetched(address):
+    """What is at an address, as a file. TimeoutError if it takes long, be it drop by drop."""
+    deadline = time.monotonic() + PICTURE_SECONDS
+    content = io.BytesIO()
+    with urllib.request.urlopen(address, timeout=PICTURE_SECONDS) as answer:
+        while content.tell() < PICTURE_BYTES and (chunk := answer.read1(2 ** 16)):
+            content.write(chunk)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{address} takes more than {PICTURE_SECONDS} seconds")
+    content.seek(0)
+    return content
 
 
 def page_of_captions(data, part, pictures, sentences, title, columns=4):
@@ -307,8 +327,9 @@ def page_of_captions(data, part, pictures, sentences, title, columns=4):
             data[f"scenes_{part}"][picture], sentence).true else "wrong"]
             for picture, sentence in zip(pictures, sentences)]
         title += " (green: true, red: false)"
-    captions = [_wrapped(sentence or "(no word)", 38) for sentence in sentences]
-    references = ["\n".join(_wrapped("· " + sentence, 58, indent="   ") for sentence in of_picture)
+    captions = [_wrapped(sentence or "(no word)", **WRITTEN) for sentence in sentences]
+    references = ["\n".join(_wrapped("· " + sentence, indent="   ", **REFERENCE)
+                            for sentence in of_picture)
                   for of_picture in references_of(data, part, pictures)]
     # Each row is as high as its longest text: inches of a line of either size, with a margin.
     heights = [0.19 * caption.count("\n") + 0.145 * text.count("\n") + 0.55
@@ -328,20 +349,34 @@ def page_of_captions(data, part, pictures, sentences, title, columns=4):
         picture = load_picture(data, part, number, reachable)
         if picture is None:
             axes.imshow(np.full((224, 224, 3), 225, np.uint8))
-            axes.text(112, 112, _wrapped(data[f"urls_{part}"][number], 40), ha="center",
-                      va="center", fontsize=8)
+            axes.text(112, 112, _wrapped(data[f"urls_{part}"][number], **REFERENCE), ha="center",
+                      va="center", parse_math=False, **REFERENCE)
         else:
-            axes.imshow(picture)
-        below.text(0.01, 1, caption, va="top", fontsize=10.5, weight="bold", in_layout=False,
-                   color=colour)
-        below.annotate(text, (0.01, 1), (0, -15 - 13.5 * caption.count("\n")), va="top", fontsize=8,
-                       textcoords="offset points", in_layout=False)
+            # Grey-scale pictures need to be told what black and white are.
+            white = np.iinfo(picture.dtype).max if picture.dtype.kind in "iu" else 1
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=white)
+        # Words such as $ are no formulas.
+        below.text(0.01, 1, caption, va="top", in_layout=False, parse_math=False, color=colour,
+                   **WRITTEN)
+        below.annotate(text, (0.01, 1), (0, -15 - 13.5 * caption.count("\n")), va="top",
+                       textcoords="offset points", in_layout=False, parse_math=False, **REFERENCE)
     return figure
 
 
-def _wrapped(text, width, indent=""):
-    """Lines of at most so many characters; long words are cut."""
-    return "\n".join(textwrap.wrap(text, width, subsequent_indent=indent)) or text
+def _wrapped(text, indent="", **font):
+    """Lines that fit below a picture in this font; long words are cut."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+    font = FontProperties(**font)
+
+    def fits(line):
+        return text_to_path.get_text_width_height_descent(line, font, False)[0] < TEXT_POINTS
+
+    for columns in range(min(len(text), 80), 0, -1):
+        lines = textwrap.wrap(text, columns, subsequent_indent=indent)
+        if all(map(fits, lines)):
+            return "\n".join(lines)
+    return text
 
 
 def curves_figure(history, title):

@@ -1,15 +1,19 @@
 """The captioning script: BLEU worked by hand, captions of pictures, the script in use."""
 import json
 import math
+import time
+from types import SimpleNamespace
 
 import h5py
 import matplotlib.image
 import numpy as np
 import pytest
+from PIL import Image
 
 import image_captioning
 from image_captioning import bleu, page_of_captions, references_of
 from test_coco import VAL, write
+from test_download import server, whole  # server is a fixture
 from test_scripts import run
 
 
@@ -151,11 +155,31 @@ def test_quick_draws_scenes_offline(tmp_path):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--data-dir", "nowhere"], "nowhere does not exist, so it lacks coco2014_captions.h5"),
-    (["--data", "real"], "about 1 GB to download"), (["--cell", "gru"], "invalid choice: 'gru'"),
+    (["--data", "real"], "allow the download with --yes"),
+    (["--cell", "gru"], "invalid choice: 'gru'"),
     (["--dropout", "1"], "--dropout: expects"), (["--overfit", "0"], "at least 1")])
 def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, arguments, message):
     done = run("image_captioning", *arguments, "--out", tmp_path, expect=2, stdin=-3)
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("answer, agreed", [
+    ("y", True), (" Yes ", True), ("", False), ("no", False), (EOFError(), False)])
+def test_the_question_before_a_download(monkeypatch, answer, agreed):
+    def typed(question):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("builtins.input", typed)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    assert image_captioning._agrees(image_captioning.arguments([])) is agreed
+
+
+def test_nobody_is_asked_where_nobody_can_answer(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)      # closed: python image_captioning.py <&-
+    assert not image_captioning._agrees(image_captioning.arguments([]))
+    assert image_captioning._agrees(image_captioning.arguments(["--yes"]))
 
 
 def test_pictures_that_cannot_be_had_are_grey_cards(coco):
@@ -169,6 +193,74 @@ def test_pictures_that_cannot_be_had_are_grey_cards(coco):
     figure = page_of_captions(loaded, "val", np.arange(3), ["a", "b", ""], "title")
     written = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert {"a", "b", "(no word)", "http://127.0.0.1:9/none.jpg"} <= set(written)
+
+
+def test_texts_of_a_page_stay_in_their_columns_whatever_the_words(coco):
+    loaded = image_captioning.load_coco(coco)
+    loaded["idx_to_word"][3:7] = ["m" * 14, "$", "$x^{$", "W" * 80]
+    loaded["urls_val"][1:] = ["http" * 40] * 19
+    sentences = ["mmmmmmmmmmmm " * 17, "woman " * 17, "$ x^{ $", "x" * 100]
+    figure = page_of_captions(loaded, "val", np.arange(8), 2 * sentences, "title")
+    figure.draw_without_rendering()
+    texts = [(text.get_window_extent(), axes.get_window_extent()) for axes in figure.axes
+             for text in axes.texts]
+    assert len(texts) > 16
+    for text, axes in texts:
+        assert axes.x0 <= text.x0 and text.x1 <= axes.x1
+
+
+def test_grey_pictures_are_grey(coco, tmp_path):
+    loaded = image_captioning.load_coco(coco) | {"folder": tmp_path}
+    loaded["urls_val"][0] = "grey.png"
+    Image.fromarray(np.full((8, 9), 51, np.uint8)).save(tmp_path / "grey.png")
+    image = page_of_captions(loaded, "val", np.arange(1), ["a"], "title").axes[0].images[0]
+    np.testing.assert_allclose(image.to_rgba(image.get_array())[0, 0], [0.2, 0.2, 0.2, 1])
+
+
+def page_of_bytes(content, seconds=0):
+    """A page of the small server: these bytes as the whole answer, then a pause after each."""
+    def page(handler):
+        for i in range(len(content)):
+            handler.wfile.write(content[i:i + 1])
+            if handler.server.closing.wait(seconds):
+                return
+        handler.close_connection = True
+    return page
+
+
+@pytest.mark.parametrize("page", [
+    whole(b"no picture"), page_of_bytes(b"nonsense\r\n\r\n"),
+    page_of_bytes(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\nx"),
+    page_of_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nx")])
+def test_strange_answers_are_no_pictures(coco, server, page):
+    loaded = image_captioning.load_coco(coco)
+    server.pages["a.jpg"] = page
+    loaded["urls_val"][:2] = [server.url("a.jpg"), "http://[/ a.jpg"]
+    for number in (0, 1):
+        assert image_captioning.load_picture(loaded, "val", number, {"network"}) is None
+
+
+def test_a_picture_that_comes_drop_by_drop_is_given_up(coco, server, monkeypatch):
+    monkeypatch.setattr(image_captioning, "PICTURE_SECONDS", 0.5)
+    server.pages["a.jpg"] = whole_drop_by_drop
+    loaded = image_captioning.load_coco(coco)
+    loaded["urls_val"][0] = server.url("a.jpg")
+    reachable, start = {"network"}, time.monotonic()
+    assert image_captioning.load_picture(loaded, "val", 0, reachable) is None
+    assert time.monotonic() - start < 2 and not reachable
+
+
+def whole_drop_by_drop(handler):
+    handler.start(Content_Length=100)
+    page_of_bytes(b"x" * 100, seconds=0.1)(handler)
+
+
+def test_a_picture_too_large_to_unpack_is_none(coco, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    loaded = image_captioning.load_coco(coco) | {"folder": tmp_path}
+    loaded["urls_val"][0] = "large.jpg"
+    Image.new("RGB", (8, 9)).save(tmp_path / "large.jpg")
+    assert image_captioning.load_picture(loaded, "val", 0, set()) is None
 
 
 def test_references_are_all_captions_of_a_picture(tmp_path):
