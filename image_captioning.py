@@ -123,17 +123,15 @@ def load_captions(args):
               "*** All figures and pictures of this run are about drawn scenes.        ***",
               flush=True)
         data = load_synthetic_scenes(args.seed, *SCENES[args.quick])
-    limit = args.overfit or (QUICK_CAPTIONS if args.quick else None)
-    if limit:
-        data = data | {name: part for X, y in (("X_train", "y_train"),)
-                       for name, part in ((X, _first_captions(data[X], limit)),
-                                          (y, data[y][:limit]))}
     if args.overfit:
+        data = _with_captions(data, _one_of_each_picture(data["X_train"], args.overfit))
         data = data | {"X_val": data["X_train"], "y_val": data["y_train"],
                        "urls_val": data["urls_train"]}
         for name in ("pictures", "scenes"):
             if f"{name}_train" in data:
                 data[f"{name}_val"] = data[f"{name}_train"]
+    elif args.quick:
+        data = _with_captions(data, slice(QUICK_CAPTIONS))
     print(f"{data_name(args, kind)}: {len(data['y_train']):,} captions of "
           f"{len(np.unique(data['X_train'].pictures)):,} pictures for training, "
           f"{len(data['y_val']):,} of {len(np.unique(data['X_val'].pictures)):,} for validation, "
@@ -165,8 +163,26 @@ def _agrees(args):
     return answer.strip().lower() in ("y", "yes")
 
 
-def _first_captions(X, count):
-    return CaptionFeatures(X.features, X.pictures[:count])
+def _with_captions(data, rows):
+    """The data with only these of the captions for training."""
+    X = data["X_train"]
+    return data | {"X_train": CaptionFeatures(X.features, X.pictures[rows]),
+                   "y_train": data["y_train"][rows]}
+
+
+def _one_of_each_picture(X, count):
+    """Rows of `count` captions, of as many different features as there are.
+
+    Two captions of the same features cannot both be known by heart: one is guessed.
+    """
+    seen, first, others = set(), [], []
+    for row, picture in enumerate(X.pictures):
+        features = X.features[picture].tobytes()
+        (others if features in seen else first).append(row)
+        seen.add(features)
+        if len(first) == count:
+            break
+    return np.array((first + others)[:count])
 
 
 def data_name(args, kind):

@@ -144,6 +144,23 @@ def test_overfitting_brings_the_loss_near_zero(coco, tmp_path):
     assert metrics["bleu"][0] == metrics["bleu_beam"][0] == 1
 
 
+def test_by_heart_are_learned_captions_of_different_pictures(coco):
+    X = image_captioning.load_coco(coco)["X_train"]
+    assert image_captioning._one_of_each_picture(X, 4).tolist() == [0, 2, 4, 6]
+    X.features[1] = X.features[0]
+    assert image_captioning._one_of_each_picture(X, 4).tolist() == [0, 4, 6, 8]
+    assert image_captioning._one_of_each_picture(X, 62).tolist() == \
+        [0, *range(4, 120, 2), 1, 2, 3]
+
+
+def test_overfitting_drawn_scenes_brings_the_loss_near_zero(tmp_path):
+    run("image_captioning", "--overfit", "20", "--hidden-dim", "256", "--epochs", "100",
+        "--data", "synthetic", "--quick", "--out", tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["history"]["loss"][-1] < 0.1
+    assert metrics["captions_true"] == 1
+
+
 def test_quick_draws_scenes_offline(tmp_path):
     done = run("image_captioning", "--quick", "--data", "synthetic", "--out", tmp_path)
     assert "*** SYNTHETIC DATA" in done.stdout
