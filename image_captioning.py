@@ -28,6 +28,7 @@ from rnn import CaptioningRNN
 from solver import Solver
 
 SCRIPT = "image_captioning"
+CELLS = "rnn", "lstm"
 SCENES = {False: (12_000, 500), True: (300, 60)}    # drawn for training and validation, by --quick
 QUICK_CAPTIONS = 2_000
 BLEU_SUBSET = 200                                   # pictures whose BLEU is taken after each epoch
@@ -62,7 +63,7 @@ def arguments(argv=None):
     parser = experiment.argument_parser(
         __doc__.split("\n\n")[0], script=SCRIPT, epochs=ByData(15, 13, lstm=9),
         data_dir_help="folder in the layout of CS231n's coco_captioning")
-    parser.add_argument("--cell", choices=("rnn", "lstm"), default="rnn", help="kind of network")
+    parser.add_argument("--cell", choices=CELLS, default="rnn", help="kind of network")
     parser.add_argument("--pca", action=argparse.BooleanOptionalAction, default=True,
                         help="512 principal components of the features instead of all 4,096")
     parser.add_argument("--yes", action="store_true",
@@ -202,6 +203,13 @@ def minus_loss_per_word(model, X, y):
     """The Solver's metric, the larger the better: (minus the summed loss, words)."""
     loss, words = model.total_loss(X, y)
     return -loss, words
+
+
+def described(solver):
+    """What the progress says of an epoch: losses per word, and BLEU 1 to 4 in percent."""
+    scores = " ".join(f"{100 * value:.0f}" for value in solver.extra_history["BLEU"][-1])
+    return (f"a word {-solver.train_acc_history[-1]:.3f} val {-solver.val_acc_history[-1]:.3f}  "
+            f"BLEU {scores}")
 
 
 def bleu(candidates, references, max_order=4):
@@ -456,12 +464,18 @@ def main(argv=None):
                     optim_config={"learning_rate": args.learning_rate}, lr_decay=args.lr_decay,
                     batch_size=args.batch_size, num_epochs=args.epochs, seed=args.seed,
                     metric=minus_loss_per_word, extra_metrics={
-                        "BLEU-4": lambda model: score(model, data, subset, **writing)[3]},
+                        "BLEU": lambda model: score(model, data, subset, **writing)},
+                    describe=described,
                     checkpoint=experiment.checkpoint_path(args, f"{args.cell}.npz"),
                     settings={"cell": args.cell, "dropout": args.dropout,
                               "feature_dropout": args.feature_dropout},
-                    verbose=True, label=args.cell)
-    with experiment.results_folder(args, "rnn.npz", "lstm.npz"):
+                    verbose=True)
+    with experiment.results_folder(args, *(f"{cell}.npz" for cell in CELLS)):
+        of_cells = {cell: os.path.exists(experiment.checkpoint_path(args, f"{cell}.npz"))
+                    for cell in CELLS}
+        if args.resume and any(of_cells.values()) and not of_cells[args.cell]:
+            print(f"No checkpoint of --cell {args.cell} in {args.out}: starting afresh.",
+                  flush=True)
         earlier = experiment.train(args, solver)
         metrics = report(args, data, kind, solver) | {
             "seconds": round(time.monotonic() - started + earlier, 1)}
@@ -478,7 +492,8 @@ def report(args, data, kind, solver):
     history = {"loss": solver.loss_history,
                "train_loss_per_word": [-value for value in solver.train_acc_history],
                "val_loss_per_word": [-value for value in solver.val_acc_history],
-               "bleu_4_of_subset": solver.extra_history["BLEU-4"]}
+               **{f"bleu_{n}_of_subset": list(values)
+                  for n, values in enumerate(zip(*solver.extra_history["BLEU"]), 1)}}
     experiment.save_figure(args, "learning_curves.png", curves_figure(
         history, f"{args.cell.upper()} on {name}"))
     samples = {}

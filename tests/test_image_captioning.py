@@ -1,6 +1,8 @@
 """The captioning script: BLEU worked by hand, captions of pictures, the script in use."""
+import io
 import json
 import math
+import re
 import time
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from PIL import Image
 
 import image_captioning
 from image_captioning import bleu, page_of_captions, references_of
+from solver import Progress
 from test_coco import VAL, write
 from test_download import server, whole  # server is a fixture
 from test_scripts import run
@@ -98,6 +101,8 @@ PICTURES = {"learning_curves.png", "captions_train.png", "captions_val.png"}
 def test_a_run_leaves_metrics_and_pictures(coco, tmp_path, cell):
     done = run("image_captioning", *SMALL, "--cell", cell, "--data-dir", coco, "--out", tmp_path)
     assert "BLEU-4" in done.stdout and coco.name in done.stdout
+    assert len(re.findall(r"^epoch ./2  loss .*  a word \d\.\d+ val \d\.\d+  BLEU( \d+){4}  ",
+                          done.stdout, re.MULTILINE)) == 2
     assert {path.name for path in tmp_path.glob("*.png")} == PICTURES
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["data"] == "real" and len(metrics["bleu"]) == len(metrics["bleu_beam"]) == 4
@@ -105,12 +110,30 @@ def test_a_run_leaves_metrics_and_pictures(coco, tmp_path, cell):
         min(metrics["history"]["val_loss_per_word"]))
     assert len(metrics["history"]["loss"]) == 2 * 6
     assert metrics["train_loss"] > 0
+    for n in range(1, 5):
+        scores = metrics["history"][f"bleu_{n}_of_subset"]
+        assert len(scores) == 2 and all(0 <= score <= 1 for score in scores)
     assert metrics["config"]["lr_decay"] == {"rnn": 0.88, "lstm": 0.87}[cell]
     assert len(metrics["samples"]["val"]) == 8
     assert len(metrics["samples"]["train"][0]["references"]) == 2
     again = run("image_captioning", *SMALL, "--cell", cell, "--data-dir", coco, "--out", tmp_path,
                 "--resume")
     assert "This run is finished" in again.stdout
+    other = run("image_captioning", *SMALL, "--cell", {"rnn": "lstm", "lstm": "rnn"}[cell],
+                "--data-dir", coco, "--out", tmp_path, "--resume")
+    assert other.stdout.count("No checkpoint") == 1
+
+
+def test_the_longest_line_of_an_epoch_fits_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    solver = SimpleNamespace(train_acc_history=[-2.5], val_acc_history=[-2.5],
+                             extra_history={"BLEU": [[0.7, 0.5, 0.3, 0.1]]})
+    stream = io.StringIO()
+    progress = Progress(600, stream=stream)
+    progress.started -= 1                       # 599 steps are left, of a second each
+    progress.steps_done = 1
+    progress.line(f"epoch 15/15  loss 26.1234  {image_captioning.described(solver)}")
+    assert "9:59 left" in stream.getvalue() and len(stream.getvalue().rstrip()) <= 79
 
 
 def test_defaults_go_with_the_data_unless_they_are_given():
