@@ -92,8 +92,8 @@ class Solver:
 
     def __init__(self, model, data, *, update_rule="sgd", optim_config=None, lr_decay=1.0,
                  batch_size=100, num_epochs=10, metric=accuracy, extra_metrics=None,
-                 describe=None, num_train_samples=1000, eval_batch_size=1000, seed=0, checkpoint=None,
-                 settings=None, verbose=False, label=""):
+                 describe=None, num_train_samples=1000, eval_batch_size=1000, seed=0,
+                 checkpoint=None, settings=None, verbose=False, label=""):
         if not isinstance(getattr(model, "params", None), dict) or \
                 not callable(getattr(model, "loss", None)):
             raise ValueError("Solver: model expects an object with a dict `params` and a method "
