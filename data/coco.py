@@ -167,16 +167,23 @@ def _download(folder, confirm, progress):
                             f"unpack {URLS[0]} there, or allow the download with --yes")
     archive, unverified = folder + ".zip", folder + ".unverified"
     download_file(URLS, archive, max_bytes=MAX_BYTES, progress=progress, verified_later=True)
-    unpack_zip(archive, unverified, top="coco_captioning", max_bytes=MAX_UNPACKED)
-    wrong = [name for name, sha256 in SHA256.items()
-             if _sha256(os.path.join(unverified, name)) != sha256]
-    if wrong:
-        shutil.rmtree(unverified)
-    else:
-        if os.path.isdir(folder):
-            os.rmdir(folder)                    # it is empty, and in the way on Windows
-        os.rename(unverified, folder)
+    try:
+        unpack_zip(archive, unverified, top="coco_captioning", max_bytes=MAX_UNPACKED)
+        _verify(unverified)
+    except DataError:                           # the next run is to get it anew
+        shutil.rmtree(unverified, ignore_errors=True)
+        os.remove(archive)
+        raise
+    if os.path.isdir(folder):
+        os.rmdir(folder)                        # it is empty, and in the way on Windows
+    os.rename(unverified, folder)
     os.remove(archive)
+
+
+def _verify(folder):
+    """Raise DataError unless the files of a folder have the hashes that are known."""
+    wrong = [name for name, sha256 in SHA256.items()
+             if _sha256(os.path.join(folder, name)) != sha256]
     if wrong:
         raise DataError(f"{URLS[0]} is not what it should be (the sha256 of {', '.join(wrong)} "
                         "differs), so it was removed: try again, or get it elsewhere")
