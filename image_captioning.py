@@ -28,12 +28,16 @@ from rnn import CaptioningRNN
 from solver import Solver
 
 SCRIPT = "image_captioning"
-SCENES = {False: (12_000, 500), True: (300, 60)}    # drawn for training and validation, by --quick
+CELLS = "rnn", "lstm"
+SCENES = {False: (18_000, 500), True: (300, 60)}    # drawn for training and validation, by --quick
 QUICK_CAPTIONS = 2_000
 BLEU_SUBSET = 200                                   # pictures whose BLEU is taken after each epoch
 SIDE = 3.4                                          # inches of a picture on a page
+TEXT_POINTS = 72 * 3.1                              # of a line below it; hinting adds some
+WRITTEN, REFERENCE = {"size": 10.5, "weight": "bold"}, {"size": 8}      # fonts of captions
 LENGTH_NORM = 0.7                                   # of beam search, see CaptioningRNN.sample
 PICTURE_SECONDS = 5                                 # for one picture from the network
+PICTURE_BYTES = 20_000_000                          # of which so much is read at most
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,9 @@ class ByData:
 def arguments(argv=None):
     """The parsed command line; what it leaves to the data is a ByData, see with_defaults."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script=SCRIPT, epochs=ByData(15, 13, lstm=9),
+        __doc__.split("\n\n")[0], script=SCRIPT, epochs=ByData(15, 7, lstm=9),
         data_dir_help="folder in the layout of CS231n's coco_captioning")
-    parser.add_argument("--cell", choices=("rnn", "lstm"), default="rnn", help="kind of network")
+    parser.add_argument("--cell", choices=CELLS, default="rnn", help="kind of network")
     parser.add_argument("--pca", action=argparse.BooleanOptionalAction, default=True,
                         help="512 principal components of the features instead of all 4,096")
     parser.add_argument("--yes", action="store_true",
@@ -77,7 +81,7 @@ def arguments(argv=None):
     parser.add_argument("--learning-rate", type=experiment.positive_number, default=1e-3,
                         metavar="X", help="of the first epoch")
     parser.add_argument("--lr-decay", type=experiment.positive_number, metavar="X",
-                        default=ByData(0.88, 0.82, lstm=0.87),
+                        default=ByData(0.88, 0.68, lstm=0.87),
                         help="the learning rate is multiplied by it after each epoch")
     for flag, default, meaning in (
             ("--dropout", ByData(0.4, 0.0), "the words' and the hidden states' numbers"),
@@ -120,17 +124,15 @@ def load_captions(args):
               "*** All figures and pictures of this run are about drawn scenes.        ***",
               flush=True)
         data = load_synthetic_scenes(args.seed, *SCENES[args.quick])
-    limit = args.overfit or (QUICK_CAPTIONS if args.quick else None)
-    if limit:
-        data = data | {name: part for X, y in (("X_train", "y_train"),)
-                       for name, part in ((X, _first_captions(data[X], limit)),
-                                          (y, data[y][:limit]))}
     if args.overfit:
+        data = _with_captions(data, _one_of_each_picture(data["X_train"], args.overfit))
         data = data | {"X_val": data["X_train"], "y_val": data["y_train"],
                        "urls_val": data["urls_train"]}
         for name in ("pictures", "scenes"):
             if f"{name}_train" in data:
                 data[f"{name}_val"] = data[f"{name}_train"]
+    elif args.quick:
+        data = _with_captions(data, slice(QUICK_CAPTIONS))
     print(f"{data_name(args, kind)}: {len(data['y_train']):,} captions of "
           f"{len(np.unique(data['X_train'].pictures)):,} pictures for training, "
           f"{len(data['y_val']):,} of {len(np.unique(data['X_val'].pictures)):,} for validation, "
@@ -152,13 +154,36 @@ def _load_real(args):
 
 def _agrees(args):
     """Whether about 1 GB may be downloaded; who is not at a terminal has not said yes."""
-    if args.yes or not sys.stdin.isatty():
+    if args.yes or sys.stdin is None or not sys.stdin.isatty():
         return args.yes
-    return input("Download about 1 GB of COCO features and captions? [y/N] ").lower() == "y"
+    try:
+        answer = input("Download about 1 GB of COCO features and captions? [y/N] ")
+    except EOFError:                            # Ctrl-D
+        print(flush=True)
+        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
-def _first_captions(X, count):
-    return CaptionFeatures(X.features, X.pictures[:count])
+def _with_captions(data, rows):
+    """The data with only these of the captions for training."""
+    X = data["X_train"]
+    return data | {"X_train": CaptionFeatures(X.features, X.pictures[rows]),
+                   "y_train": data["y_train"][rows]}
+
+
+def _one_of_each_picture(X, count):
+    """Rows of `count` captions, of as many different features as there are.
+
+    Two captions of the same features cannot both be known by heart: one is guessed.
+    """
+    seen, first, others = set(), [], []
+    for row, picture in enumerate(X.pictures):
+        features = X.features[picture].tobytes()
+        (others if features in seen else first).append(row)
+        seen.add(features)
+        if len(first) == count:
+            break
+    return np.array((first + others)[:count])
 
 
 def data_name(args, kind):
@@ -178,6 +203,13 @@ def minus_loss_per_word(model, X, y):
     """The Solver's metric, the larger the better: (minus the summed loss, words)."""
     loss, words = model.total_loss(X, y)
     return -loss, words
+
+
+def described(solver):
+    """What the progress says of an epoch: losses per word, and BLEU 1 to 4 in percent."""
+    scores = " ".join(f"{100 * value:.0f}" for value in solver.extra_history["BLEU"][-1])
+    return (f"a word {-solver.train_acc_history[-1]:.3f} val {-solver.val_acc_history[-1]:.3f}  "
+            f"BLEU {scores}")
 
 
 def bleu(candidates, references, max_order=4):
@@ -285,14 +317,26 @@ def load_picture(data, part, number, reachable):
             return imread(os.path.join(data["folder"], address))
         if "network" not in reachable:
             return None
-        with urllib.request.urlopen(address, timeout=PICTURE_SECONDS) as answer:
-            return imread(io.BytesIO(answer.read(20_000_000)), format="jpg")
+        return imread(_fetched(address), format="jpg")
     except urllib.error.HTTPError:
         return None
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:                  # of a strange picture Pillow raises almost any
         if isinstance(error, (urllib.error.URLError, TimeoutError)):
             reachable.discard("network")
         return None
+
+
+def _fetched(address):
+    """What is at an address, as a file. TimeoutError if it takes long, be it drop by drop."""
+    deadline = time.monotonic() + PICTURE_SECONDS
+    content = io.BytesIO()
+    with urllib.request.urlopen(address, timeout=PICTURE_SECONDS) as answer:
+        while content.tell() < PICTURE_BYTES and (chunk := answer.read1(2 ** 16)):
+            content.write(chunk)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{address} takes more than {PICTURE_SECONDS} seconds")
+    content.seek(0)
+    return content
 
 
 def page_of_captions(data, part, pictures, sentences, title, columns=4):
@@ -307,8 +351,9 @@ def page_of_captions(data, part, pictures, sentences, title, columns=4):
             data[f"scenes_{part}"][picture], sentence).true else "wrong"]
             for picture, sentence in zip(pictures, sentences)]
         title += " (green: true, red: false)"
-    captions = [_wrapped(sentence or "(no word)", 38) for sentence in sentences]
-    references = ["\n".join(_wrapped("· " + sentence, 58, indent="   ") for sentence in of_picture)
+    captions = [_wrapped(sentence or "(no word)", **WRITTEN) for sentence in sentences]
+    references = ["\n".join(_wrapped("· " + sentence, indent="   ", **REFERENCE)
+                            for sentence in of_picture)
                   for of_picture in references_of(data, part, pictures)]
     # Each row is as high as its longest text: inches of a line of either size, with a margin.
     heights = [0.19 * caption.count("\n") + 0.145 * text.count("\n") + 0.55
@@ -328,20 +373,34 @@ def page_of_captions(data, part, pictures, sentences, title, columns=4):
         picture = load_picture(data, part, number, reachable)
         if picture is None:
             axes.imshow(np.full((224, 224, 3), 225, np.uint8))
-            axes.text(112, 112, _wrapped(data[f"urls_{part}"][number], 40), ha="center",
-                      va="center", fontsize=8)
+            axes.text(112, 112, _wrapped(data[f"urls_{part}"][number], **REFERENCE), ha="center",
+                      va="center", parse_math=False, **REFERENCE)
         else:
-            axes.imshow(picture)
-        below.text(0.01, 1, caption, va="top", fontsize=10.5, weight="bold", in_layout=False,
-                   color=colour)
-        below.annotate(text, (0.01, 1), (0, -15 - 13.5 * caption.count("\n")), va="top", fontsize=8,
-                       textcoords="offset points", in_layout=False)
+            # Grey-scale pictures need to be told what black and white are.
+            white = np.iinfo(picture.dtype).max if picture.dtype.kind in "iu" else 1
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=white)
+        # Words such as $ are no formulas.
+        below.text(0.01, 1, caption, va="top", in_layout=False, parse_math=False, color=colour,
+                   **WRITTEN)
+        below.annotate(text, (0.01, 1), (0, -15 - 13.5 * caption.count("\n")), va="top",
+                       textcoords="offset points", in_layout=False, parse_math=False, **REFERENCE)
     return figure
 
 
-def _wrapped(text, width, indent=""):
-    """Lines of at most so many characters; long words are cut."""
-    return "\n".join(textwrap.wrap(text, width, subsequent_indent=indent)) or text
+def _wrapped(text, indent="", **font):
+    """Lines that fit below a picture in this font; long words are cut."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+    font = FontProperties(**font)
+
+    def fits(line):
+        return text_to_path.get_text_width_height_descent(line, font, False)[0] < TEXT_POINTS
+
+    for columns in range(min(len(text), 80), 0, -1):
+        lines = textwrap.wrap(text, columns, subsequent_indent=indent)
+        if all(map(fits, lines)):
+            return "\n".join(lines)
+    return text
 
 
 def curves_figure(history, title):
@@ -405,12 +464,18 @@ def main(argv=None):
                     optim_config={"learning_rate": args.learning_rate}, lr_decay=args.lr_decay,
                     batch_size=args.batch_size, num_epochs=args.epochs, seed=args.seed,
                     metric=minus_loss_per_word, extra_metrics={
-                        "BLEU-4": lambda model: score(model, data, subset, **writing)[3]},
+                        "BLEU": lambda model: score(model, data, subset, **writing)},
+                    describe=described,
                     checkpoint=experiment.checkpoint_path(args, f"{args.cell}.npz"),
                     settings={"cell": args.cell, "dropout": args.dropout,
                               "feature_dropout": args.feature_dropout},
-                    verbose=True, label=args.cell)
-    with experiment.results_folder(args, "rnn.npz", "lstm.npz"):
+                    verbose=True)
+    with experiment.results_folder(args, *(f"{cell}.npz" for cell in CELLS)):
+        of_cells = {cell: os.path.exists(experiment.checkpoint_path(args, f"{cell}.npz"))
+                    for cell in CELLS}
+        if args.resume and any(of_cells.values()) and not of_cells[args.cell]:
+            print(f"No checkpoint of --cell {args.cell} in {args.out}: starting afresh.",
+                  flush=True)
         earlier = experiment.train(args, solver)
         metrics = report(args, data, kind, solver) | {
             "seconds": round(time.monotonic() - started + earlier, 1)}
@@ -427,7 +492,8 @@ def report(args, data, kind, solver):
     history = {"loss": solver.loss_history,
                "train_loss_per_word": [-value for value in solver.train_acc_history],
                "val_loss_per_word": [-value for value in solver.val_acc_history],
-               "bleu_4_of_subset": solver.extra_history["BLEU-4"]}
+               **{f"bleu_{n}_of_subset": list(values)
+                  for n, values in enumerate(zip(*solver.extra_history["BLEU"]), 1)}}
     experiment.save_figure(args, "learning_curves.png", curves_figure(
         history, f"{args.cell.upper()} on {name}"))
     samples = {}

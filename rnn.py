@@ -187,8 +187,8 @@ class CaptioningRNN:
         Args:
             features: (N, input_dim)
             max_length: of a caption, <END> included
-            beam: so many unfinished captions are kept for each picture, the likeliest
-                at every length, and the likeliest of those left at the end is taken
+            beam: so many captions are kept for each picture, the likeliest at every
+                length, finished ones among them, and the likeliest at the end is taken
             length_norm: a caption's log-probability is divided by its length to this
                 power before they are compared at the end; 0 favours short captions
             temperature: above 0, words are drawn with probability ∝ p^(1 / temperature)
@@ -197,12 +197,16 @@ class CaptioningRNN:
         Returns (N, max_length) integer word ids: no <START>, the words, <END> if it was
         reached, then <NULL>. <START> and <NULL> are never chosen: the probabilities
         are those of the other words.
-        Raises ValueError where the sizes do not fit or options exclude each other.
+        Raises ValueError where the sizes do not fit, features are not finite or options
+        exclude each other.
         """
         features = as_float_array("CaptioningRNN.sample", "features", features, ndim=2)
         if features.shape[1] != self.input_dim:
             raise ValueError(f"CaptioningRNN.sample: features expects {self.input_dim} columns, "
                              f"got shape {features.shape}")
+        if not np.isfinite(features).all():
+            raise ValueError("CaptioningRNN.sample: features expects finite numbers, got NaN or "
+                             "infinity")
         max_length, beam = checked_sizes("CaptioningRNN.sample", max_length=max_length, beam=beam)
         for name, value in (("temperature", temperature), ("length_norm", length_norm)):
             if not is_number(value, least=0):
@@ -220,8 +224,12 @@ class CaptioningRNN:
         rng = random_generator("CaptioningRNN.sample", rng)
 
         def draw(scores):
-            # The largest of score + Gumbel noise is a draw from softmax(scores).
-            return (scores / temperature + rng.gumbel(size=scores.shape)).argmax(axis=1)
+            # The largest of score + Gumbel noise is a draw from softmax(scores). Where the
+            # temperature is tiny, 0 stays the best; where it is huge, -inf stays impossible.
+            scores = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+            with np.errstate(over="ignore"):
+                scores /= temperature
+            return (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
 
         return self._write(writer, len(features), max_length, draw)
 

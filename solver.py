@@ -30,6 +30,11 @@ def accuracy(model, X, y):
     return right, len(y)
 
 
+def _both_metrics(solver):
+    """The default of what is said of an epoch."""
+    return f"train {solver.train_acc_history[-1]:.4f}  val {solver.val_acc_history[-1]:.4f}"
+
+
 class DivergedError(ArithmeticError):
     """The loss or the metric is no longer a finite number."""
 
@@ -61,7 +66,10 @@ class Solver:
         num_epochs: each is one pass over the shuffled training samples
         metric: metric(model, X, y) -> (total, count) of a batch of samples; the
             larger total / count, the better. Accuracy by default.
-        extra_metrics: name -> function(model) -> number, evaluated after every epoch
+        extra_metrics: name -> function(model) -> number, or list of as many numbers every
+            time, evaluated after every epoch
+        describe: describe(solver) -> what the progress line says of the last epoch's
+            metrics; by default the metric of both parts
         num_train_samples: the training metric is taken over so many samples, the
             same ones every time (all if fewer)
         eval_batch_size: samples evaluated at once by check_accuracy
@@ -76,7 +84,7 @@ class Solver:
     Attributes:
         loss_history: a number for every step
         train_acc_history, val_acc_history: the metric after every epoch
-        extra_history: name -> a number for every epoch
+        extra_history: name -> a number, or a list of numbers, for every epoch
         best_val_acc, best_params: the best validation metric so far and a copy of
             the parameters that gave it (None before the first epoch ends)
         epoch: epochs completed
@@ -85,8 +93,8 @@ class Solver:
 
     def __init__(self, model, data, *, update_rule="sgd", optim_config=None, lr_decay=1.0,
                  batch_size=100, num_epochs=10, metric=accuracy, extra_metrics=None,
-                 num_train_samples=1000, eval_batch_size=1000, seed=0, checkpoint=None,
-                 settings=None, verbose=False, label=""):
+                 describe=None, num_train_samples=1000, eval_batch_size=1000, seed=0,
+                 checkpoint=None, settings=None, verbose=False, label=""):
         if not isinstance(getattr(model, "params", None), dict) or \
                 not callable(getattr(model, "loss", None)):
             raise ValueError("Solver: model expects an object with a dict `params` and a method "
@@ -107,6 +115,7 @@ class Solver:
         self.metric = _function("metric", metric)
         self.extra_metrics = {name: _function(f"extra_metrics[{name!r}]", function)
                               for name, function in _dict("extra_metrics", extra_metrics).items()}
+        self.describe = _both_metrics if describe is None else _function("describe", describe)
         self.num_train_samples = _positive_integer("num_train_samples", num_train_samples)
         self.eval_batch_size = _positive_integer("eval_batch_size", eval_batch_size)
         self.seed = _natural_number("seed", seed)
@@ -235,11 +244,11 @@ class Solver:
             self.best_val_acc = val_acc
             self.best_params = _copies(self.model.params)
         for name, function in self.extra_metrics.items():
-            value = function(self.model)
-            if np.ndim(value) or not np.issubdtype(np.asarray(value).dtype, np.number):
-                raise ValueError(f"Solver: extra_metrics[{name!r}] expects to return a number, "
-                                 f"got {value!r}")
-            self.extra_history[name].append(float(value))
+            value = np.asarray(function(self.model))
+            if value.dtype.kind not in "iuf":
+                raise ValueError(f"Solver: extra_metrics[{name!r}] expects to return a number or a "
+                                 f"list of numbers, got {value[()]!r:.80}")
+            self.extra_history[name].append(value.astype(float).tolist())
         self._count_seconds()
         if self.checkpoint:
             self.save_checkpoint()
@@ -255,9 +264,7 @@ class Solver:
 
     def _accuracies(self):
         """The last metrics, for the progress line."""
-        if not self.val_acc_history:
-            return ""
-        return f"  train {self.train_acc_history[-1]:.4f}  val {self.val_acc_history[-1]:.4f}"
+        return f"  {self.describe(self)}" if self.val_acc_history else ""
 
     def check_accuracy(self, X, y, num_samples=None):
         """The metric over (X, y), or over num_samples of them drawn with a fixed seed.

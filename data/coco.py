@@ -15,6 +15,7 @@ D: features of a picture, V: words of the vocabulary.
 import hashlib
 import json
 import os
+import shutil
 
 import numpy as np
 
@@ -85,14 +86,17 @@ def load_coco(data_dir=None, *, pca=True, confirm=None, progress=False):
     features_name = "{}2014_vgg16_fc7" + ("_pca" if pca else "") + ".h5"
     names = [CAPTIONS, VOCABULARY, *(pattern.format(part) for part in ("train", "val")
                                      for pattern in (features_name, "{}2014_urls.txt"))]
-    if data_dir is None and not os.path.isdir(folder):
+    if data_dir is None and not (os.path.isdir(folder) and os.listdir(folder)):
         _download(folder, confirm, progress)
     missing = [name for name in names if not os.path.isfile(os.path.join(folder, name))]
     if missing:
         state = "lacks" if os.path.isdir(folder) else \
             "is no folder, so it lacks" if os.path.exists(folder) else "does not exist, so it lacks"
-        raise DataError(f"COCO captions: {folder} {state} {', '.join(missing)}: get and unpack "
-                        f"{URLS[0]}")
+        remedy = f"get and unpack {URLS[0]}"
+        if not pca and all(os.path.isfile(os.path.join(folder, name.replace("fc7", "fc7_pca")))
+                           for name in missing):
+            remedy = "leave out --no-pca"
+        raise DataError(f"COCO captions: {folder} {state} {', '.join(missing)}: {remedy}")
     idx_to_word, word_to_idx = _read_vocabulary(os.path.join(folder, VOCABULARY))
     data = {"idx_to_word": idx_to_word, "word_to_idx": word_to_idx, "folder": folder}
     for part in ("train", "val"):
@@ -106,10 +110,14 @@ def load_coco(data_dir=None, *, pca=True, confirm=None, progress=False):
         if not np.isfinite(features).all():
             raise DataError(f"{features_path} is damaged (numbers that are not finite): get it "
                             "anew")
-        captions, pictures = _read_captions(os.path.join(folder, CAPTIONS), part,
-                                            len(idx_to_word), len(features))
+        captions, pictures = _read_captions(os.path.join(folder, CAPTIONS), part, word_to_idx,
+                                            len(features))
         data |= {f"X_{part}": CaptionFeatures(features, pictures), f"y_{part}": captions,
                  f"urls_{part}": urls}
+    widths = [data[f"X_{part}"].shape[1] for part in ("train", "val")]
+    if widths[0] != widths[1]:
+        raise DataError(f"{features_path} has {widths[1]:,} features of a picture but the "
+                        f"training's {widths[0]:,}: get both anew")
     return data
 
 
@@ -132,29 +140,61 @@ def encode_captions(sentences, word_to_idx, length=17):
 
     Words are what stands between spaces, in lower case; one that the vocabulary lacks
     becomes <UNK>, and what does not fit before <END> is cut off.
+    Raises ValueError where length leaves no room for <START> and <END>, or the vocabulary
+    has neither a word nor <UNK>.
     """
+    if length < 2:
+        raise ValueError(f"encode_captions: length expects at least 2, got {length!r}")
+    unknown = word_to_idx.get("<UNK>")
     captions = np.full((len(sentences), length), word_to_idx["<NULL>"], dtype=np.int64)
     for caption, sentence in zip(captions, sentences):
         words = ["<START>", *sentence.lower().split()[:length - 2], "<END>"]
-        caption[:len(words)] = [word_to_idx.get(word, word_to_idx["<UNK>"]) for word in words]
+        ids = [word_to_idx.get(word, unknown) for word in words]
+        if None in ids:
+            raise ValueError(f"encode_captions: word_to_idx expects the word "
+                             f"{words[ids.index(None)]!r}, or <UNK> in its place")
+        caption[:len(words)] = ids
     return captions
 
 
 def _download(folder, confirm, progress):
-    """Fetch, unpack and verify the folder, if that is agreed to."""
+    """Fetch, unpack and verify the folder, if that is agreed to.
+
+    It gets its name only once its files are known to be right: nothing else is ever loaded.
+    """
     if confirm is None or not confirm():
         raise DownloadError(f"{folder} does not exist, and it is about 1 GB to download: get and "
-                            f"unpack {URLS[0]} there, or allow the download")
-    archive = folder + ".zip"
+                            f"unpack {URLS[0]} there, or allow the download with --yes")
+    archive, unverified = folder + ".zip", folder + ".unverified"
     download_file(URLS, archive, max_bytes=MAX_BYTES, progress=progress, verified_later=True)
-    unpack_zip(archive, folder, top="coco_captioning", max_bytes=MAX_UNPACKED)
-    for name, sha256 in SHA256.items():
-        path = os.path.join(folder, name)
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise DataError(f"{path} is not what it should be (its sha256 differs): delete "
-                                f"{folder} and {archive}, then try again")
+    try:
+        unpack_zip(archive, unverified, top="coco_captioning", max_bytes=MAX_UNPACKED)
+        _verify(unverified)
+    except DataError:                           # the next run is to get it anew
+        shutil.rmtree(unverified, ignore_errors=True)
+        os.remove(archive)
+        raise
+    if os.path.isdir(folder):
+        os.rmdir(folder)                        # it is empty, and in the way on Windows
+    os.rename(unverified, folder)
     os.remove(archive)
+
+
+def _verify(folder):
+    """Raise DataError unless the files of a folder have the hashes that are known."""
+    wrong = [name for name, sha256 in SHA256.items()
+             if _sha256(os.path.join(folder, name)) != sha256]
+    if wrong:
+        raise DataError(f"{URLS[0]} is not what it should be (the sha256 of {', '.join(wrong)} "
+                        "differs), so it was removed: try again, or get it elsewhere")
+
+
+def _sha256(path):
+    """The hash of a file, or None if there is none."""
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_vocabulary(path):
@@ -162,18 +202,20 @@ def _read_vocabulary(path):
     try:
         with open(path, encoding="utf-8") as file:
             vocabulary = json.load(file)
-        idx_to_word = list(vocabulary["idx_to_word"])
-        word_to_idx = {word: int(i) for word, i in vocabulary["word_to_idx"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        idx_to_word, word_to_idx = list(vocabulary["idx_to_word"]), dict(vocabulary["word_to_idx"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is no vocabulary ({type(error).__name__}: {error}): get it "
                         "anew") from None
-    if word_to_idx != {word: i for i, word in enumerate(idx_to_word)}:
+    inverse = {word: i for i, word in enumerate(idx_to_word)} \
+        if all(isinstance(word, str) for word in idx_to_word) else None
+    # A word that occurs twice has one id only: the dict is then smaller than the list.
+    if word_to_idx != inverse or len(inverse) != len(idx_to_word):
         raise DataError(f"{path} is damaged (idx_to_word and word_to_idx do not match): get it "
                         "anew")
     lacking = [word for word in SPECIAL_WORDS if word not in word_to_idx]
     if lacking:
         raise DataError(f"{path} lacks the words {', '.join(lacking)}")
-    return idx_to_word, word_to_idx
+    return idx_to_word, inverse             # whose ids are integers, not 4.0
 
 
 def _read_lines(path):
@@ -195,7 +237,7 @@ def _read_hdf5(path, name, ndim, kind):
     try:
         with h5py.File(path, "r") as file:
             array = file[name][()]
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise DataError(f"{path} is damaged or lacks {name} ({error}): get it anew") from None
     if not isinstance(array, np.ndarray) or array.ndim != ndim or array.dtype.kind not in kind \
             or not array.size:
@@ -205,18 +247,27 @@ def _read_hdf5(path, name, ndim, kind):
     return array
 
 
-def _read_captions(path, part, V, I):
-    """(captions (N, T), pictures (N,)) of one part, ids within the vocabulary and the pictures."""
+def _read_captions(path, part, word_to_idx, I):
+    """(captions (N, T), pictures (N,)) of one part, checked.
+
+    Ids are within the vocabulary and the pictures, and captions run from <START> to <END>.
+    """
     captions = _read_hdf5(path, f"{part}_captions", 2, "iu").astype(np.int64)
     pictures = _read_hdf5(path, f"{part}_image_idxs", 1, "iu").astype(np.int64)
     if len(captions) != len(pictures):
         raise DataError(f"{path}: {part}_captions has {len(captions):,} rows but "
                         f"{part}_image_idxs {len(pictures):,}: get it anew")
-    for name, values, upper, what in ((f"{part}_captions", captions, V, "the vocabulary"),
-                                      (f"{part}_image_idxs", pictures, I, "the pictures")):
+    for name, values, upper, what in (
+            (f"{part}_captions", captions, len(word_to_idx), "the vocabulary"),
+            (f"{part}_image_idxs", pictures, I, "the pictures")):
         outside = (values < 0) | (values >= upper)
         if outside.any():
             row = int(np.argwhere(outside)[0][0])
             raise DataError(f"{path}: {name} holds {values[outside][0]} in row {row}, but {what} "
                             f"end at {upper - 1}")
+    broken = (captions[:, 0] != word_to_idx["<START>"]) | \
+        ~(captions == word_to_idx["<END>"]).any(axis=1)
+    if broken.any():
+        raise DataError(f"{path}: row {broken.argmax()} of {part}_captions does not run from "
+                        "<START> to <END>: get it anew")
     return captions, pictures

@@ -9,14 +9,22 @@ What the network sees of a picture is made from its pixels by fixed steps:
 1. masks: how close each pixel's colour is to each of the colours
 2. correlation of each mask with a template of each shape in each size, of sum 0 and length 1
 3. the maximum over each cell of the grid
-4. SCALE for the strongest template of each cell and colour if it exceeds THRESHOLD, 0 for
-   the others: what is found counts alike, be it small or large
+4. in each cell, the strongest template and colour if it exceeds THRESHOLD: a shape is found
+5. a list of the shapes that were found, from left to right and from top to bottom: SCALE for
+   the cell, the colour, the size and the shape of the first, of the second, of the third;
+   0 for all else
+
+Of colour, size and shape each has numbers of its own, so that a network can describe what
+it has never seen together. What it is tested on it has never seen: the features themselves
+say whether a scene is for training or for validation, so that none are in both.
 
 I: pictures, S: pixels of a picture's side, N: captions, T: words of a caption, V: words of
 the vocabulary, D: features. Centres and radii are in pixels, x to the right, y downwards.
 """
 import itertools
+import math
 import re
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +36,16 @@ CELLS = 2                   # cells along a side
 CELL = SIZE // CELLS
 JITTER = 4                  # the farthest that a shape is from the middle of its cell, by axis
 MARGIN = CELL // 2          # the difference of centres from which on a relation holds
+UNEVEN = 0.07               # by so much a shape is larger or smaller than its size says, at most
+MOST = 3                    # shapes of a scene
+HELD_OUT = 5                # one in so many different scenes is kept for validation
 THRESHOLD = 3.0             # a shape's own template gives about 5 (small) or 8 (large)
 SCALE = 5.0                 # few features are not 0: with ones a network hardly notices them
 
 SHAPES = ("circle", "square", "triangle")
 COLOURS = {"red": (0.85, 0.10, 0.10), "green": (0.10, 0.65, 0.20), "blue": (0.10, 0.25, 0.90),
            "yellow": (0.95, 0.85, 0.10), "purple": (0.65, 0.10, 0.75)}
+INNER = 0.7                 # of a triangle's inscribed circle, for a radius of 1
 RADII = {"small": 4.5, "large": 7.5}
 ATTRIBUTES = {"size": tuple(RADII), "colour": tuple(COLOURS), "shape": SHAPES}
 OPENINGS = ("", "there is ")
@@ -67,17 +79,18 @@ class CaptionCheck:
     true: bool
 
 
-def load_synthetic_scenes(seed, num_train, num_val, captions_per_picture=5):
+def load_synthetic_scenes(seed, num_train, num_val, captions_per_picture=12):
     """Drawn scenes and their captions in the form of data.coco.load_coco.
 
     Inputs: seed, a natural number; the numbers of pictures of both parts; the most
-    captions that a picture gets (a scene of one shape has two, however many are asked for).
+    captions that a picture gets (a scene has two to twelve, however many are asked for).
 
-    Returns the dict of load_coco, with D = 120 features, T = 14 and these differences:
+    Returns the dict of load_coco, with D = 42 features, T = 14 and these differences:
     - urls_train, urls_val: names of the pictures, and folder is None: there are no files
     - pictures_train, pictures_val: (I, 48, 48, 3) uint8
     - scenes_train, scenes_val: lists of I scenes, tuples of SceneObject
     The parts are drawn independently: another num_train leaves the validation as it is.
+    No features of one part are in the other.
 
     Raises ValueError for numbers that are not integers of at least 1 (seed: 0).
     """
@@ -94,8 +107,7 @@ def load_synthetic_scenes(seed, num_train, num_val, captions_per_picture=5):
         # One stream for each kind of choice: more captions leave the scenes as they are.
         scene_rng, picture_rng, caption_rng = (
             np.random.default_rng([seed, number, stream]) for stream in range(3))
-        scenes = [_invent_scene(scene_rng) for _ in range(size)]
-        pictures = draw_scenes(scenes, picture_rng)
+        scenes, pictures, features = _draw_part(part, size, scene_rng, picture_rng)
         sentences, owners = [], []
         for i, scene in enumerate(scenes):
             captions = true_captions(scene)
@@ -104,11 +116,30 @@ def load_synthetic_scenes(seed, num_train, num_val, captions_per_picture=5):
                 sentences.append(captions[choice])
                 owners.append(i)
         data |= {
-            f"X_{part}": CaptionFeatures(scene_features(pictures), np.array(owners, np.int64)),
+            f"X_{part}": CaptionFeatures(features, np.array(owners, np.int64)),
             f"y_{part}": encode_captions(sentences, word_to_idx, CAPTION_LENGTH),
             f"urls_{part}": [f"{part} scene {i}" for i in range(size)],
             f"pictures_{part}": pictures, f"scenes_{part}": scenes}
     return data
+
+
+def _draw_part(part, size, scene_rng, picture_rng):
+    """`size` scenes of a part, their pictures and their features."""
+    scenes, pictures, features = [], [], []
+    while len(scenes) < size:
+        drawn = [_invent_scene(scene_rng) for _ in range(256)]
+        drawn_pictures = draw_scenes(drawn, picture_rng)
+        seen = scene_features(drawn_pictures)
+        mine = [i for i, row in enumerate(seen) if _part_of(row) == part][:size - len(scenes)]
+        scenes += [drawn[i] for i in mine]
+        pictures.append(drawn_pictures[mine])
+        features.append(seen[mine])
+    return scenes, np.concatenate(pictures), np.concatenate(features)
+
+
+def _part_of(features):
+    """The part that a scene with these features (D,) belongs to, as if by chance."""
+    return "train" if zlib.crc32(features.tobytes()) % HELD_OUT else "val"
 
 
 # ---------------------------------------------------------------- scenes and captions
@@ -184,11 +215,20 @@ def _invent_scene(rng):
         for cell in rng.permutation(CELLS ** 2)[:count]:
             looks = {name: values[rng.integers(len(values))]
                      for name, values in ATTRIBUTES.items()}
-            middle = (np.array([cell % CELLS, cell // CELLS]) + 0.5) * CELL
-            x, y = middle + rng.uniform(-JITTER, JITTER, 2)
-            scene.append(SceneObject(**looks, centre=(float(x), float(y))))
+            scene.append(SceneObject(**looks, centre=_centre(cell, looks, rng)))
         if true_captions(scene):
             return tuple(scene)
+
+
+def _centre(cell, looks, rng):
+    """Somewhere near the middle of a cell, where the picture's edge cuts nothing off."""
+    middle = (np.array([cell % CELLS, cell // CELLS]) + 0.5) * CELL
+    x, y = middle + rng.uniform(-JITTER, JITTER, 2)
+    if looks["shape"] == "triangle":            # the one that reaches farther than its radius
+        inner = INNER * (1 + UNEVEN) * RADII[looks["size"]]
+        x = np.clip(x, math.sqrt(3) * inner, SIZE - math.sqrt(3) * inner)
+        y = max(y, 2 * inner)
+    return float(x), float(y)
 
 
 # ---------------------------------------------------------------- pictures
@@ -206,7 +246,7 @@ def draw_scenes(scenes, rng, block=256):
         canvas *= rng.uniform(0.8, 0.95, (len(part), 1, 1, 3)).astype(np.float32)
         for picture, scene in zip(canvas, part):
             for thing in scene:
-                radius = RADII[thing.size] * rng.uniform(0.93, 1.07)
+                radius = RADII[thing.size] * rng.uniform(1 - UNEVEN, 1 + UNEVEN)
                 colour = COLOURS[thing.colour] + rng.uniform(-0.05, 0.05, 3)
                 cover = _cover(thing.shape, radius, thing.centre)[..., np.newaxis]
                 picture += cover * (colour.astype(np.float32) - picture)
@@ -229,7 +269,7 @@ def _cover(shape, radius, centre):
     else:
         # Inside the three sides of an equilateral triangle; its base is below.
         sides = np.maximum(np.sqrt(0.75) * np.abs(x) - 0.5 * y, y)
-        distance = sides - 0.7 * radius
+        distance = sides - INNER * radius
     return np.clip(0.5 - distance, 0, 1).astype(np.float32)
 
 
@@ -239,7 +279,8 @@ def scene_features(pictures, block=64):
     """What the network sees of pictures: see the steps at the top of this file.
 
     Input: pictures (I, S, S, 3) uint8.
-    Returns (I, D) float32, each 0 or SCALE, D = cells · colours · shapes · sizes.
+    Returns (I, D) float32, each 0 or SCALE: for each colour, size, shape and cell, in this
+    order, whether it is that of the first, second, third shape.
     Raises ValueError for other arrays.
     """
     pictures = np.asarray(pictures)
@@ -248,7 +289,8 @@ def scene_features(pictures, block=64):
         raise ValueError(f"scene_features: pictures expects (I, {SIZE}, {SIZE}, 3) uint8, got "
                          f"{pictures.shape} {pictures.dtype}")
     templates = _templates()
-    return np.concatenate([np.zeros((0, CELLS ** 2 * len(COLOURS) * len(templates)), np.float32),
+    properties = sum(map(len, ATTRIBUTES.values())) + CELLS ** 2
+    return np.concatenate([np.zeros((0, properties * MOST), np.float32),
                            *(_block_features(pictures[start:start + block], templates)
                              for start in range(0, len(pictures), block))])
 
@@ -259,13 +301,30 @@ def _block_features(pictures, templates):
     colours = np.array(list(COLOURS.values()), np.float32)[:, np.newaxis, np.newaxis]
     # The background and other colours are farther than 0.5 from each of the colours.
     distances = np.sqrt(np.square(scaled - colours).sum(axis=-1))
-    masks = np.clip(1.5 - 3 * distances, 0, 1)[:, :, np.newaxis]
+    masks = np.clip(1.5 - 3 * distances, 0, 1)
+    used = masks.any(axis=(2, 3))               # the other colours match nothing
     # Correlation theorem: F(correlation) = F(mask) · conj(F(template))
-    matches = np.fft.irfft2(np.fft.rfft2(masks) * templates, s=(SIZE, SIZE))
-    cells = matches.reshape(*matches.shape[:3], CELLS, CELL, CELLS, CELL).max(axis=(4, 6))
-    strongest = cells == cells.max(axis=2, keepdims=True)
-    found = strongest & (cells > THRESHOLD)
-    return SCALE * found.reshape(len(pictures), -1).astype(np.float32)
+    matches = np.fft.irfft2(np.fft.rfft2(masks[used])[:, np.newaxis] * templates, s=(SIZE, SIZE))
+    cells = np.zeros((*used.shape, len(templates), CELLS, CELLS), np.float32)
+    cells[used] = matches.reshape(*matches.shape[:2], CELLS, CELL, CELLS, CELL).max(axis=(3, 5))
+    cells = cells.reshape(*used.shape, len(RADII), len(SHAPES), CELLS ** 2)
+    found = (cells == cells.max(axis=(1, 2, 3), keepdims=True)) & (cells > THRESHOLD)
+    return SCALE * _listed(found).reshape(len(pictures), -1).astype(np.float32)
+
+
+def _listed(found):
+    """What is found in each cell (I, colours, sizes, shapes, cells), as a list of shapes.
+
+    Returns (I, colours + sizes + shapes + cells, MOST) booleans.
+    """
+    occupied = found.any(axis=(1, 2, 3))
+    # The occupied cells first, in the order of reading.
+    order = np.argsort(~occupied, axis=1, kind="stable")[:, :MOST]
+    places = np.arange(found.shape[4])[:, np.newaxis] == order[:, np.newaxis]
+    places &= np.take_along_axis(occupied, order, axis=1)[:, np.newaxis]
+    things = np.take_along_axis(found, order[:, np.newaxis, np.newaxis, np.newaxis], axis=4)
+    return np.concatenate([things.any(axis=(2, 3)), things.any(axis=(1, 3)),
+                           things.any(axis=(1, 2)), places], axis=1)
 
 
 def _templates():

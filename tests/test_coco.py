@@ -2,6 +2,7 @@
 import hashlib
 import io
 import json
+import math
 import zipfile
 
 import h5py
@@ -14,11 +15,13 @@ from data.download import DataError, DownloadError
 from test_download import ranged, server, whole  # server is a fixture
 
 WORDS = ["<NULL>", "<START>", "<END>", "<UNK>", "a", "dog", "runs"]
+VOCABULARY = {"idx_to_word": WORDS, "word_to_idx": {word: i for i, word in enumerate(WORDS)}}
 TRAIN = [[1, 4, 5, 2, 0], [1, 4, 5, 6, 2], [1, 3, 2, 0, 0]]
 VAL = [[1, 5, 6, 2, 0], [1, 6, 2, 0, 0]]
 
 
-def write(folder, *, captions=None, vocabulary=None, features=None, urls=None, pca="_pca"):
+def write(folder, *, captions=None, vocabulary=None, features=None, urls=None, pca="_pca",
+          widths=(4, 4)):
     """A folder in COCO's layout: 2 training pictures, 1 for validation, 3 + 2 captions."""
     folder.mkdir(exist_ok=True)
     arrays = {"train_captions": np.array(TRAIN, np.int32),
@@ -27,13 +30,15 @@ def write(folder, *, captions=None, vocabulary=None, features=None, urls=None, p
               "val_image_idxs": np.array([0, 0], np.int32)} | (captions or {})
     with h5py.File(folder / "coco2014_captions.h5", "w") as file:
         for name, array in arrays.items():
-            if array is not None:
+            if isinstance(array, str):
+                file.create_group(name)
+            elif array is not None:
                 file[name] = array
-    (folder / "coco2014_vocab.json").write_text(json.dumps(vocabulary or {
-        "idx_to_word": WORDS, "word_to_idx": {word: i for i, word in enumerate(WORDS)}}))
-    for part, count in (("train", 2), ("val", 1)):
-        rows = np.arange(4 * count, dtype=np.float32).reshape(count, 4) if features is None \
-            else features
+    (folder / "coco2014_vocab.json").write_text(
+        vocabulary if isinstance(vocabulary, str) else json.dumps(vocabulary or VOCABULARY))
+    for part, count, width in (("train", 2, widths[0]), ("val", 1, widths[1])):
+        rows = np.arange(width * count, dtype=np.float32).reshape(count, width) \
+            if features is None else features
         with h5py.File(folder / f"{part}2014_vgg16_fc7{pca}.h5", "w") as file:
             file["features"] = rows
         lines = [f"http://example.org/{part}{i}.jpg" for i in range(count)] if urls is None \
@@ -67,6 +72,8 @@ def test_all_features_instead_of_the_principal_components(tmp_path):
     assert load_coco(folder, pca=False)["X_val"].shape == (2, 4)
     with pytest.raises(DataError, match="lacks train2014_vgg16_fc7_pca.h5, val2014_vgg16_fc7_pca"):
         load_coco(folder)
+    with pytest.raises(DataError, match="lacks train2014_vgg16_fc7.h5, .*: leave out --no-pca"):
+        load_coco(write(tmp_path / "other"), pca=False)
 
 
 @pytest.mark.parametrize("damage, message", [
@@ -87,7 +94,22 @@ def test_all_features_instead_of_the_principal_components(tmp_path):
     ({"vocabulary": {"idx_to_word": WORDS}}, "no vocabulary"),
     ({"vocabulary": {"idx_to_word": WORDS, "word_to_idx": {"a": 0}}}, "do not match"),
     ({"vocabulary": {"idx_to_word": ["a"], "word_to_idx": {"a": 0}}}, "lacks the words <NULL>"),
-    ({"vocabulary": [1]}, "no vocabulary")])
+    ({"vocabulary": [1]}, "no vocabulary"),
+    ({"vocabulary": "[" * 100_000}, "no vocabulary"),
+    ({"vocabulary": {**VOCABULARY, "idx_to_word": [["a"], *WORDS[1:]]}}, "do not match"),
+    ({"vocabulary": {**VOCABULARY, "idx_to_word": ["a", *WORDS]}}, "do not match"),
+    ({"vocabulary": {"idx_to_word": ["dog", *WORDS[1:]],
+                     "word_to_idx": {word: i for i, word in enumerate(WORDS) if i}}},
+     "do not match"),
+    *(({"vocabulary": {**VOCABULARY, "word_to_idx": {**VOCABULARY["word_to_idx"], "dog": value}}},
+       "do not match") for value in (5.5, math.inf, "5", None)),
+    ({"captions": {"train_captions": "group"}}, "damaged or lacks train_captions"),
+    ({"captions": {"train_captions": np.array([[1], [1], [1]])}}, "row 0 of train_captions"),
+    ({"captions": {"val_captions": np.array([[1, 4, 2], [0, 0, 0]])}}, "row 1 of val_captions"),
+    ({"captions": {"val_captions": np.array([[4, 5, 2], [1, 4, 2]])}}, "row 0 of val_captions"),
+    ({"captions": {"train_captions": np.array([[1, 2, 0], [1, 2, 0], [1, 4, 5]])}},
+     "row 2 of train_captions does not run from <START> to <END>"),
+    ({"widths": (4, 3)}, "val.* has 3 features of a picture but the training's 4")])
 def test_what_is_damaged_is_named(tmp_path, damage, message):
     folder = write(tmp_path / "coco", **damage)
     with pytest.raises(DataError, match=message) as error:
@@ -126,6 +148,19 @@ def test_encoding_is_the_way_back():
     np.testing.assert_array_equal(captions, [[1, 4, 5, 6, 2], [1, 4, 3, 2, 0], [1, 2, 0, 0, 0],
                                              [1, 4, 4, 4, 2]])
     assert decode_captions(captions[:3], WORDS) == ["a dog runs", "a <UNK>", ""]
+
+
+def test_a_vocabulary_needs_unknown_only_for_unknown_words():
+    word_to_idx = {word: i for i, word in enumerate(["<NULL>", "<START>", "<END>", "dog"])}
+    np.testing.assert_array_equal(encode_captions(["dog"], word_to_idx, 3), [[1, 3, 2]])
+    with pytest.raises(ValueError, match="expects the word 'cat', or <UNK>"):
+        encode_captions(["dog cat"], word_to_idx)
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_captions_need_room_for_start_and_end(length):
+    with pytest.raises(ValueError, match="length expects at least 2"):
+        encode_captions(["dog"], dict.fromkeys(WORDS, 0), length)
 
 
 # ---------------------------------------------------------------- download
@@ -172,12 +207,21 @@ def test_nothing_is_downloaded_unasked(own_folder, server, confirm):
 def test_other_content_than_expected_is_refused(tmp_path, own_folder, server, monkeypatch):
     monkeypatch.setitem(data.coco.SHA256, "train2014_urls.txt", "0" * 64)
     server.pages["coco.zip"] = whole(zipped(tmp_path))
-    with pytest.raises(DataError, match="train2014_urls.txt is not what it should be"):
-        load_coco(confirm=lambda: True)
+    for _ in range(2):                          # what was refused is neither kept nor taken
+        with pytest.raises(DataError, match="not what it should be .*train2014_urls.txt"):
+            load_coco(confirm=lambda: True)
+        assert list(own_folder.parent.iterdir()) == []
+    assert len(server.asked) == 2
+
+
+def test_an_empty_folder_counts_as_none(tmp_path, own_folder, server):
+    own_folder.mkdir(parents=True)
+    server.pages["coco.zip"] = whole(zipped(tmp_path))
+    assert len(load_coco(confirm=lambda: True)["y_val"]) == len(VAL)
 
 
 def test_a_path_that_leads_outside_is_refused(tmp_path, own_folder, server):
     server.pages["coco.zip"] = whole(zipped(tmp_path, [("../../escaped.txt", "!")]))
     with pytest.raises(DataError):
         load_coco(confirm=lambda: True)
-    assert not own_folder.exists() and not list(tmp_path.glob("**/escaped.txt"))
+    assert list(own_folder.parent.iterdir()) == [] and not list(tmp_path.glob("**/escaped.txt"))

@@ -1,15 +1,22 @@
 """The captioning script: BLEU worked by hand, captions of pictures, the script in use."""
+import io
 import json
 import math
+import re
+import time
+from types import SimpleNamespace
 
 import h5py
 import matplotlib.image
 import numpy as np
 import pytest
+from PIL import Image
 
 import image_captioning
 from image_captioning import bleu, page_of_captions, references_of
+from solver import Progress
 from test_coco import VAL, write
+from test_download import server, whole  # server is a fixture
 from test_scripts import run
 
 
@@ -94,6 +101,8 @@ PICTURES = {"learning_curves.png", "captions_train.png", "captions_val.png"}
 def test_a_run_leaves_metrics_and_pictures(coco, tmp_path, cell):
     done = run("image_captioning", *SMALL, "--cell", cell, "--data-dir", coco, "--out", tmp_path)
     assert "BLEU-4" in done.stdout and coco.name in done.stdout
+    assert len(re.findall(r"^epoch ./2  loss .*  a word \d\.\d+ val \d\.\d+  BLEU( \d+){4}  ",
+                          done.stdout, re.MULTILINE)) == 2
     assert {path.name for path in tmp_path.glob("*.png")} == PICTURES
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["data"] == "real" and len(metrics["bleu"]) == len(metrics["bleu_beam"]) == 4
@@ -101,12 +110,30 @@ def test_a_run_leaves_metrics_and_pictures(coco, tmp_path, cell):
         min(metrics["history"]["val_loss_per_word"]))
     assert len(metrics["history"]["loss"]) == 2 * 6
     assert metrics["train_loss"] > 0
+    for n in range(1, 5):
+        scores = metrics["history"][f"bleu_{n}_of_subset"]
+        assert len(scores) == 2 and all(0 <= score <= 1 for score in scores)
     assert metrics["config"]["lr_decay"] == {"rnn": 0.88, "lstm": 0.87}[cell]
     assert len(metrics["samples"]["val"]) == 8
     assert len(metrics["samples"]["train"][0]["references"]) == 2
     again = run("image_captioning", *SMALL, "--cell", cell, "--data-dir", coco, "--out", tmp_path,
                 "--resume")
     assert "This run is finished" in again.stdout
+    other = run("image_captioning", *SMALL, "--cell", {"rnn": "lstm", "lstm": "rnn"}[cell],
+                "--data-dir", coco, "--out", tmp_path, "--resume")
+    assert other.stdout.count("No checkpoint") == 1
+
+
+def test_the_longest_line_of_an_epoch_fits_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    solver = SimpleNamespace(train_acc_history=[-2.5], val_acc_history=[-2.5],
+                             extra_history={"BLEU": [[0.7, 0.5, 0.3, 0.1]]})
+    stream = io.StringIO()
+    progress = Progress(600, stream=stream)
+    progress.started -= 1                       # 599 steps are left, of a second each
+    progress.steps_done = 1
+    progress.line(f"epoch 15/15  loss 26.1234  {image_captioning.described(solver)}")
+    assert "9:59 left" in stream.getvalue() and len(stream.getvalue().rstrip()) <= 79
 
 
 def test_defaults_go_with_the_data_unless_they_are_given():
@@ -140,6 +167,23 @@ def test_overfitting_brings_the_loss_near_zero(coco, tmp_path):
     assert metrics["bleu"][0] == metrics["bleu_beam"][0] == 1
 
 
+def test_by_heart_are_learned_captions_of_different_pictures(coco):
+    X = image_captioning.load_coco(coco)["X_train"]
+    assert image_captioning._one_of_each_picture(X, 4).tolist() == [0, 2, 4, 6]
+    X.features[1] = X.features[0]
+    assert image_captioning._one_of_each_picture(X, 4).tolist() == [0, 4, 6, 8]
+    assert image_captioning._one_of_each_picture(X, 62).tolist() == \
+        [0, *range(4, 120, 2), 1, 2, 3]
+
+
+def test_overfitting_drawn_scenes_brings_the_loss_near_zero(tmp_path):
+    run("image_captioning", "--overfit", "20", "--hidden-dim", "256", "--epochs", "100",
+        "--data", "synthetic", "--quick", "--out", tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["history"]["loss"][-1] < 0.1
+    assert metrics["captions_true"] == 1
+
+
 def test_quick_draws_scenes_offline(tmp_path):
     done = run("image_captioning", "--quick", "--data", "synthetic", "--out", tmp_path)
     assert "*** SYNTHETIC DATA" in done.stdout
@@ -151,11 +195,31 @@ def test_quick_draws_scenes_offline(tmp_path):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--data-dir", "nowhere"], "nowhere does not exist, so it lacks coco2014_captions.h5"),
-    (["--data", "real"], "about 1 GB to download"), (["--cell", "gru"], "invalid choice: 'gru'"),
+    (["--data", "real"], "allow the download with --yes"),
+    (["--cell", "gru"], "invalid choice: 'gru'"),
     (["--dropout", "1"], "--dropout: expects"), (["--overfit", "0"], "at least 1")])
 def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, arguments, message):
     done = run("image_captioning", *arguments, "--out", tmp_path, expect=2, stdin=-3)
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("answer, agreed", [
+    ("y", True), (" Yes ", True), ("", False), ("no", False), (EOFError(), False)])
+def test_the_question_before_a_download(monkeypatch, answer, agreed):
+    def typed(question):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("builtins.input", typed)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    assert image_captioning._agrees(image_captioning.arguments([])) is agreed
+
+
+def test_nobody_is_asked_where_nobody_can_answer(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)      # closed: python image_captioning.py <&-
+    assert not image_captioning._agrees(image_captioning.arguments([]))
+    assert image_captioning._agrees(image_captioning.arguments(["--yes"]))
 
 
 def test_pictures_that_cannot_be_had_are_grey_cards(coco):
@@ -169,6 +233,74 @@ def test_pictures_that_cannot_be_had_are_grey_cards(coco):
     figure = page_of_captions(loaded, "val", np.arange(3), ["a", "b", ""], "title")
     written = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert {"a", "b", "(no word)", "http://127.0.0.1:9/none.jpg"} <= set(written)
+
+
+def test_texts_of_a_page_stay_in_their_columns_whatever_the_words(coco):
+    loaded = image_captioning.load_coco(coco)
+    loaded["idx_to_word"][3:7] = ["m" * 14, "$", "$x^{$", "W" * 80]
+    loaded["urls_val"][1:] = ["http" * 40] * 19
+    sentences = ["mmmmmmmmmmmm " * 17, "woman " * 17, "$ x^{ $", "x" * 100]
+    figure = page_of_captions(loaded, "val", np.arange(8), 2 * sentences, "title")
+    figure.draw_without_rendering()
+    texts = [(text.get_window_extent(), axes.get_window_extent()) for axes in figure.axes
+             for text in axes.texts]
+    assert len(texts) > 16
+    for text, axes in texts:
+        assert axes.x0 <= text.x0 and text.x1 <= axes.x1
+
+
+def test_grey_pictures_are_grey(coco, tmp_path):
+    loaded = image_captioning.load_coco(coco) | {"folder": tmp_path}
+    loaded["urls_val"][0] = "grey.png"
+    Image.fromarray(np.full((8, 9), 51, np.uint8)).save(tmp_path / "grey.png")
+    image = page_of_captions(loaded, "val", np.arange(1), ["a"], "title").axes[0].images[0]
+    np.testing.assert_allclose(image.to_rgba(image.get_array())[0, 0], [0.2, 0.2, 0.2, 1])
+
+
+def page_of_bytes(content, seconds=0):
+    """A page of the small server: these bytes as the whole answer, then a pause after each."""
+    def page(handler):
+        for i in range(len(content)):
+            handler.wfile.write(content[i:i + 1])
+            if handler.server.closing.wait(seconds):
+                return
+        handler.close_connection = True
+    return page
+
+
+@pytest.mark.parametrize("page", [
+    whole(b"no picture"), page_of_bytes(b"nonsense\r\n\r\n"),
+    page_of_bytes(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\nx"),
+    page_of_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nx")])
+def test_strange_answers_are_no_pictures(coco, server, page):
+    loaded = image_captioning.load_coco(coco)
+    server.pages["a.jpg"] = page
+    loaded["urls_val"][:2] = [server.url("a.jpg"), "http://[/ a.jpg"]
+    for number in (0, 1):
+        assert image_captioning.load_picture(loaded, "val", number, {"network"}) is None
+
+
+def test_a_picture_that_comes_drop_by_drop_is_given_up(coco, server, monkeypatch):
+    monkeypatch.setattr(image_captioning, "PICTURE_SECONDS", 0.5)
+    server.pages["a.jpg"] = whole_drop_by_drop
+    loaded = image_captioning.load_coco(coco)
+    loaded["urls_val"][0] = server.url("a.jpg")
+    reachable, start = {"network"}, time.monotonic()
+    assert image_captioning.load_picture(loaded, "val", 0, reachable) is None
+    assert time.monotonic() - start < 2 and not reachable
+
+
+def whole_drop_by_drop(handler):
+    handler.start(Content_Length=100)
+    page_of_bytes(b"x" * 100, seconds=0.1)(handler)
+
+
+def test_a_picture_too_large_to_unpack_is_none(coco, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    loaded = image_captioning.load_coco(coco) | {"folder": tmp_path}
+    loaded["urls_val"][0] = "large.jpg"
+    Image.new("RGB", (8, 9)).save(tmp_path / "large.jpg")
+    assert image_captioning.load_picture(loaded, "val", 0, set()) is None
 
 
 def test_references_are_all_captions_of_a_picture(tmp_path):

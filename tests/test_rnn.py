@@ -262,6 +262,25 @@ def test_drawing_is_seeded_and_cold_drawing_is_greedy():
     np.testing.assert_array_equal(model.sample(X, 6, temperature=1e-6, rng=0), model.sample(X, 6))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("temperature", [1e-300, 1e-46, 1e300])
+def test_no_temperature_is_too_low_or_too_high(dtype, temperature):
+    model = small_net(rng=2, dtype=dtype)
+    model.params["b_vocab"] -= 10               # negative scores / 0 would all be -inf
+    written = model.sample(features(20), 6, temperature=temperature, rng=0)
+    assert not {NULL, START, UNK} & set(written[:, 0])
+    if temperature < 1:
+        np.testing.assert_array_equal(written, model.sample(features(20), 6))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_refused(value):
+    X = features()
+    X[1, 2] = value
+    with pytest.raises(ValueError, match="features expects finite numbers"):
+        small_net().sample(X)
+
+
 @both_cells
 @pytest.mark.parametrize("options", [{}, {"beam": 3}, {"temperature": 2.0, "rng": 0}])
 def test_captions_hold_words_then_end_then_padding(cell, options):

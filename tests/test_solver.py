@@ -87,6 +87,16 @@ def test_histories_have_one_entry_per_step_and_per_epoch():
     assert solver.check_accuracy(solver.X_val, solver.y_val) == solver.best_val_acc
 
 
+def test_an_extra_metric_may_be_a_list_and_is_resumed(tmp_path):
+    options = {"extra_metrics": {"two": lambda model: [model.params["b2"].sum(), 1]},
+               "checkpoint": tmp_path / "run.npz"}
+    solver = small_solver(**options)
+    solver.train()
+    assert np.shape(solver.extra_history["two"]) == (3, 2)
+    again = small_solver(**options)
+    assert again.resume() and again.extra_history == solver.extra_history
+
+
 def test_learning_rate_decays_after_each_epoch():
     solver = small_solver(optim_config={"learning_rate": 0.08}, lr_decay=0.5, num_epochs=3)
     solver.train()
@@ -611,6 +621,14 @@ def test_nothing_is_printed_unless_asked(capsys):
     small_solver(verbose=True, label="mine").train()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all("mine  epoch" in line and "  val " in line for line in lines)
+
+
+def test_what_is_said_of_an_epoch_can_be_chosen(capsys):
+    small_solver(verbose=True, describe=lambda solver: f"epochs: {solver.epoch}").train()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all("  epochs: " in line and "val" not in line for line in lines)
+    with pytest.raises(ValueError, match="describe expects a function"):
+        small_solver(describe="loss")
 
 
 def test_a_line_that_stays_is_whole_and_the_longest_of_the_scripts_fits(monkeypatch):

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from data.coco import decode_captions
-from data.synthetic_scenes import (ATTRIBUTES, CELL, CELLS, COLOURS, MARGIN, RADII, SHAPES, SIZE,
-                                   SceneObject, check_caption, draw_scenes, load_synthetic_scenes,
-                                   scene_features, true_captions)
+from data import synthetic_scenes
+from data.synthetic_scenes import (ATTRIBUTES, CELL, CELLS, COLOURS, MARGIN, MOST, RADII, SHAPES,
+                                   SIZE, UNEVEN, SceneObject, check_caption, draw_scenes,
+                                   load_synthetic_scenes, scene_features, true_captions)
 from rnn import CaptioningRNN
 from solver import Solver
 
@@ -32,7 +33,7 @@ def test_the_form_is_that_of_coco(data):
     assert data["folder"] is None
     for part, I in (("train", 80), ("val", 60)):
         X, y = data[f"X_{part}"], data[f"y_{part}"]
-        D = CELLS ** 2 * len(COLOURS) * len(SHAPES) * len(RADII)
+        D = MOST * (len(COLOURS) + len(RADII) + len(SHAPES) + CELLS ** 2)
         assert X.features.shape == (I, D) and X.features.dtype == np.float32
         assert X.pictures.dtype == np.int64 and set(X.pictures) == set(range(I))
         assert y.shape == (len(X), 14) and y.dtype == np.int64 and 0 <= y.min() <= y.max() < V
@@ -147,15 +148,36 @@ def test_features_come_from_the_pixels(data):
 
 
 def test_features_name_what_is_drawn(data):
-    form = 60, len(COLOURS), len(RADII), len(SHAPES), CELLS, CELLS
-    features = data["X_val"].features.reshape(form)
+    names = [*COLOURS, *RADII, *SHAPES, (0, 0), (0, 1), (1, 0), (1, 1)]
     right = []
-    for seen, scene in zip(features, data["scenes_val"]):
-        found = {(list(RADII)[size], list(COLOURS)[colour], SHAPES[shape], row, column)
-                 for colour, size, shape, row, column in np.argwhere(seen > 0)}
-        right.append(found == {(thing.size, thing.colour, thing.shape, int(thing.centre[1] // CELL),
-                                int(thing.centre[0] // CELL)) for thing in scene})
+    for seen, scene in zip(data["X_val"].features.reshape(60, -1, MOST), data["scenes_val"]):
+        found = [[names[i] for i in np.flatnonzero(one)] for one in seen.T if one.any()]
+        places = {(int(thing.centre[1] // CELL), int(thing.centre[0] // CELL)): thing
+                  for thing in scene}
+        right.append(found == [[thing.colour, thing.size, thing.shape, place]
+                               for place, thing in sorted(places.items())])
     assert np.mean(right) > 0.95
+
+
+def test_validation_is_of_scenes_that_training_has_not_seen():
+    """By their features, with scenes of each number of shapes in both parts."""
+    data = load_synthetic_scenes(3, 1500, 300)
+    seen = {row.tobytes() for row in data["X_train"].features}
+    assert not seen & {row.tobytes() for row in data["X_val"].features}
+    for part in ("train", "val"):
+        counts = np.bincount([len(scene) for scene in data[f"scenes_{part}"]]) / len(
+            data[f"scenes_{part}"])
+        assert (counts[1:] > 0.1).all()
+
+
+def test_no_shape_is_cut_off_at_the_edge(data):
+    for scene in data["scenes_train"]:
+        for thing in scene:
+            radius = RADII[thing.size] * (1 + UNEVEN)
+            middle = SceneObject(thing.size, thing.colour, thing.shape, (SIZE / 2, SIZE / 2))
+            areas = [synthetic_scenes._cover(one.shape, radius, one.centre).sum()
+                     for one in (thing, middle)]
+            assert areas[0] == pytest.approx(areas[1], rel=0.02)
 
 
 @pytest.mark.parametrize("pictures", [np.zeros((2, SIZE, SIZE, 3)),
