@@ -17,29 +17,32 @@ def right_functions(layer):
 
 
 def functions_with(layer, mistake):
-    """{name: function} of a layer of the autograder in which one output is what a mistake computes."""
-    def wrongly(function, output, right, inputs):
+    """{name: function} of a layer of the autograder in which one output is what a mistake computes.
+
+    Mistakes are made in the dtype of the caller, as students make them: float32 overflows earlier.
+    """
+    def wrongly(function, output, right, arguments, **dout):
         if mistake is None or (mistake.function, mistake.output) != (function, output):
             return right
+        inputs = {**dict(zip(layer.inputs, arguments)), **dout}
         return np.asarray(mistake.compute(**{k: v.copy() for k, v in inputs.items()}))
 
     def loss(*arguments):
         inputs, dtype = inputs_by_name(layer, arguments), arguments[0].dtype
-        value = wrongly(layer.name, "loss", layer.reference(**inputs), inputs)
-        dx = wrongly(layer.name, "dx", layer.gradients(**inputs)["dx"], inputs)
+        value = wrongly(layer.name, "loss", layer.reference(**inputs), arguments)
+        dx = wrongly(layer.name, "dx", layer.gradients(**inputs)["dx"], arguments)
         return float(value), dx.astype(dtype)
 
     def forward(*arguments):
         inputs = inputs_by_name(layer, arguments)
         dtype = next(a.dtype for a in arguments if isinstance(a, np.ndarray) and a.dtype.kind == "f")
-        out = wrongly(forward_name, "out", layer.reference(**inputs), inputs)
+        out = wrongly(forward_name, "out", layer.reference(**inputs), arguments)
         return out.astype(dtype), arguments
 
     def backward(dout, cache):
-        inputs = {**inputs_by_name(layer, cache), "dout": dout.astype(float)}
-        right = layer.gradients(**inputs)
-        gradients = tuple(wrongly(backward_name, name, right[name], inputs).astype(dout.dtype)
-                          for name in layer.gradient_names)
+        right = layer.gradients(**inputs_by_name(layer, cache), dout=dout.astype(float))
+        gradients = tuple(wrongly(backward_name, name, right[name], cache, dout=dout)
+                          .astype(dout.dtype) for name in layer.gradient_names)
         return gradients if len(gradients) > 1 else gradients[0]
 
     if layer.is_loss:

@@ -100,6 +100,17 @@ def test_mistake_is_caught_and_named(mistake):
     assert verdict.case and "unknown" not in verdict.diagnosis
 
 
+def test_an_overflow_is_named_however_the_formula_is_written():
+    def softmax_loss(x, y):
+        each = np.arange(len(y))
+        dx = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+        dx[each, y] -= 1
+        return (np.log(np.exp(x).sum(axis=1)) - x[each, y]).mean(), dx / len(y)
+
+    verdict = autograder.grade_one("softmax_loss", {"softmax_loss": softmax_loss}, seed=0)
+    assert set(verdict.mistakes) == {"softmax_overflows", "softmax_dx_overflows"}, verdict
+
+
 @pytest.mark.parametrize("functions, wanted, label", UNUSUAL, ids=[entry[2] for entry in UNUSUAL])
 def test_right_but_unusual(functions, wanted, label):
     for name in functions:
