@@ -29,7 +29,8 @@ How it is decided:
   random normal upstream gradients: every coordinate on small cases, random
   directions on large ones. It gets the cache of the forward pass of its own file.
 * Cases are random but for the seed; no two axes need be equal, and the edges are
-  there: any two axes take every pair of sizes up to 5, each is once in the hundreds;
+  there: any two axes take every pair of sizes up to 5, each is once in the hundreds,
+  several are large at once, so that code that works in blocks needs more than one;
   numbers up to 1e300 and down to 1e-300, float32, labels of 8 bits, read-only,
   transposed and strided arrays. Inputs keep away from kinks. At exact ties and at 0
   every subgradient is right: to the first maximum, to the last, shared.
@@ -2069,6 +2070,15 @@ def swept(layer, rng, draw, axes):
     return [new_case(layer, rng, draw(rng, *sizes), long=True) for sizes in pairs_of_sizes(axes)]
 
 
+def broad(layer, rng, draw, *shapes):
+    """Cases with several large axes at once: whoever works in blocks needs more than one.
+
+    Few outputs for many products, so that loops written in Python come through in time.
+    """
+    return [new_case(layer, rng, draw(rng, *sizes), "several axes are large", long=True)
+            for sizes in shapes]
+
+
 def cases_from_shapes(layer, rng, draw, small, long, guises=(0,)):
     """Cases of the shapes in `small` and `long` ({label: sizes}), and guises of some small ones."""
     cases = []
@@ -2134,6 +2144,7 @@ def fc_cases(layer, rng):
     cases = cases_from_shapes(layer, rng, draw, small, long, guises=(0, 1))
     cases += swept(layer, rng, lambda rng, N, D, M: draw(rng, (N, D), M), 3)
     cases += swept(layer, rng, lambda rng, N, A, B, M: draw(rng, (N, A, B), M), 4)
+    cases += broad(layer, rng, draw, ((67, 70), 69))
     x, w, b = draw(rng, (3, 4), 2)
     return cases + scaled_cases(layer, rng, (x, w, b), ("x", "b"), ("w", "b")) + [
                     new_case(layer, rng, draw(rng, (3, 4), 5), "another w for x of this shape"),
@@ -2150,7 +2161,7 @@ def relu_cases(layer, rng):
              "two numbers": (2,), "N = 1": (1, 3), "3 axes": (2, 1, 3), "5 axes": (2, 1, 2, 1, 3)}
     long = {"N is large": (1030, 2), "D is large": (2, 1030)}
     cases = cases_from_shapes(layer, rng, draw, small, long, guises=(0, 2))
-    cases += swept(layer, rng, draw, 2)
+    cases += swept(layer, rng, draw, 2) + broad(layer, rng, draw, (130, 140))
     cases.append(new_case(layer, rng, (of_all_sizes(rng, (4, 5)),), DIFFERENT, truth={
         "out": Digits, "dx": lambda i, dout: Digits(relu_gradients(i["x"], dout)["dx"])}))
     cases.append(new_case(layer, rng, (-np.abs(rng.standard_normal((2, 3))) - 0.1,),
@@ -2201,6 +2212,10 @@ def conv_cases(layer, rng):
     cases = cases_from_shapes(layer, rng, draw, small, long, guises=(4, 2, 15))
     cases += swept(layer, rng, lambda rng, N, C, F, HH, WW, OH, OW:
                    draw(rng, N, C, HH + OH - 1, WW + OW - 1, F, HH, WW), 7)
+    # The windows of all images together take 3.5 MB; in the second, those of one image do.
+    cases += broad(layer, rng, draw, (9, 12, 14, 16, 2, 7, 8), (1, 4, 42, 44, 1, 9, 10),
+                   (66, 1, 1, 2, 65, 1, 1), (66, 65, 1, 2, 1, 1, 2), (1, 66, 2, 2, 65, 2, 1),
+                   (2050, 1, 1, 2, 2, 1, 1))
     for label, sizes in {"three channels, 3x3 filters": (2, 3, 6, 5, 4, 3, 3),
                          "three channels, 5x5 filters": (2, 3, 8, 9, 4, 5, 5),
                          "other filters for images of this shape": (2, 3, 5, 6, 4, 3, 2),
@@ -2252,6 +2267,7 @@ def max_pool_cases(layer, rng):
     cases = cases_from_shapes(layer, rng, draw, tiling, long, guises=(0,))
     cases += swept(layer, rng, lambda rng, N, C, rows, columns, size:
                    draw(rng, N, C, rows * size, columns * size, size, size, size), 5)
+    cases += broad(layer, rng, draw, (2, 3, 68, 70, 2, 2, 2), (67, 66, 2, 2, 2, 2, 2))
     refusable = swept(layer, rng, lambda rng, N, C, height, width, stride, right, down:
                       draw(rng, N, C, height + down - 1, width + right - 1, height, width,
                            stride), 7)
@@ -2323,7 +2339,7 @@ def softmax_cases(layer, rng):
     def add(label, x, y, **options):
         cases.append(new_case(layer, rng, (x, y), label, **options))
 
-    cases += swept(layer, rng, draw, 2)
+    cases += swept(layer, rng, draw, 2) + broad(layer, rng, draw, (300, 200))
     add("all labels equal", x, np.full(4, 1))
     add("each label is the last class", x, np.full(4, 2))
     add("labels are int32", x, y.astype(np.int32))
@@ -2370,6 +2386,7 @@ def rnn_step_cases(layer, rng):
              "N = D": (2, 2, 3), "N = D = H": (3, 3, 3), "large weights": (2, 3, 2, 4.0)}
     long = {"N is large": (1030, 2, 3), "D is large": (2, 300, 3), "H is large": (2, 3, 80)}
     cases = cases_from_shapes(layer, rng, draw, small, long) + swept(layer, rng, draw, 3)
+    cases += broad(layer, rng, draw, (67, 66, 69))
     x, prev_h, Wx, Wh, b = draw(rng, 2, 3, 4)
     far = np.where(rng.random(b.shape) < 0.5, -1e3, 1e3)
     return cases + [new_case(layer, rng, (x, 0 * prev_h, Wx, Wh, b), "prev_h = 0"),
@@ -2387,9 +2404,10 @@ def rnn_cases(layer, rng):
              "all equal": (2, 2, 2, 2), "D > H": (2, 1, 4, 2), "N > T": (2, 4, 1, 2),
              "large weights": (3, 2, 2, 3, 3.0),
              "very large weights": (2, 2, 2, 2, 6.0), "T = 6": (6, 2, 2, 3)}
-    long = {"T is large": (300, 2, 1, 2), "N is large": (2, 1030, 3, 2),
+    long = {"T is large": (520, 2, 1, 2), "N is large": (2, 1030, 3, 2),
             "D is large": (2, 3, 100, 2), "H is large": (3, 2, 2, 70)}
     cases = cases_from_shapes(layer, rng, rnn_draw, small, long) + swept(layer, rng, rnn_draw, 4)
+    cases += broad(layer, rng, rnn_draw, (3, 67, 66, 69), (70, 66, 2, 1))
     x, h0, Wx, Wh, b = rnn_draw(rng, 3, 2, 3, 2)
     far = np.where(rng.random(b.shape) < 0.5, -1e3, 1e3)
     return cases + [new_case(layer, rng, (x, 0 * h0, Wx, Wh, b), "h0 = 0"),
@@ -2411,6 +2429,7 @@ def word_embedding_cases(layer, rng):
     long = {"more than 256 words": (4, 150, 400, 3), "more than 65536 words": (2, 20, 70000, 1),
             "N is large": (1030, 2, 5, 3), "T is large": (2, 1030, 5, 3), "D is large": (2, 3, 4, 300)}
     cases = cases_from_shapes(layer, rng, draw, small, long) + swept(layer, rng, draw, 4)
+    cases += broad(layer, rng, draw, (67, 70, 300, 66))
 
     def add(label, x, V, D, **options):
         cases.append(new_case(layer, rng, (x, rng.standard_normal((V, D))), label, **options))
@@ -2445,7 +2464,7 @@ def temporal_fc_cases(layer, rng):
             "M is large": (2, 3, 2, 300)}
     x, w, b = draw(rng, 2, 3, 4, 5)
     return cases_from_shapes(layer, rng, draw, small, long) + swept(layer, rng, draw, 4) + [
-        *scaled_cases(layer, rng, (x, w, b), ("x", "b"), ("w", "b"))]
+        *broad(layer, rng, draw, (9, 20, 66, 67)), *scaled_cases(layer, rng, (x, w, b), ("x", "b"), ("w", "b"))]
 
 
 def temporal_softmax_cases(layer, rng):
@@ -2473,6 +2492,7 @@ def temporal_softmax_cases(layer, rng):
         cases.append(new_case(layer, rng, (x, y, mask), label, **options))
 
     cases += swept(layer, rng, draw, 3) + swept(layer, rng, everything, 3)
+    cases += broad(layer, rng, draw, (90, 9, 70)) + broad(layer, rng, everything, (90, 9, 70))
     for kind in (np.uint8, np.int8, np.int16, np.uint16, np.uint32):
         many, words, counted = draw(rng, 60, 5, 100)
         add(f"words are {kind.__name__}", many, words.astype(kind), counted, long=True)
@@ -2975,7 +2995,7 @@ class Rule:
                 ("default hyperparameters", (2, 3), 3, defaults, {}),
                 ("four axes", (2, 1, 3, 2), 3, self.hyperparameters, {}),
                 ("thirty steps", (2, 2), 30, self.hyperparameters, {}),
-                ("many weights", (40, 50), 2, self.hyperparameters, {}),
+                ("many weights", (300, 250), 2, self.hyperparameters, {}),
                 ("three hundred steps", (2,), 300, self.hyperparameters, {}),
                 ("hyperparameters of 0", (2, 3), 3, zeros, {}),
                 ("a learning rate that falls", (2, 3), 4, falling, {}),
