@@ -2788,17 +2788,31 @@ def check_once(trial, layer, case, name, function):
 
 def other_values_one_by_one(trial, layer, case, name, function):
     """Change one argument at a time: whoever remembers results must look at all of them."""
-    for index, argument in enumerate(layer.inputs):
-        given = case.arguments()
-        given[index] = other_values(given[index])
-        truth = Exact(layer.reference(*map(copy.deepcopy, given)))
-        result = np.asarray(call(name, function, *given)[0], dtype=float)
-        if layer.is_loss and result.shape == (1,):
-            result = result[0]
-        if result.shape != truth.shape or \
-                truth.difference(result, TOLERANCE[case.dtype], case.floor):
+    for argument in layer.inputs:
+        inputs = {**case.inputs, argument: other_values(case.inputs[argument])}
+        output = "loss" if layer.is_loss else "out"
+        truth = {output: Exact(layer.reference(**copy.deepcopy(inputs)))}
+        other = dataclasses.replace(case, inputs=inputs, truth=truth)
+        before = np.array(call(name, function, *case.arguments())[0])
+        result = call(name, function, *other.arguments())[0]
+        alone = Trial(name, layer)
+        if layer.is_loss:
+            alone.judge_loss(other, result)
+        else:
+            alone.judge(other, "out", result)
+        if alone.failures and depends_on_history(case, other, name, function, before, result):
             trial.fail(f"{name} gives a wrong result when only {argument} has changed since the "
                        "call before", case)
+        else:
+            trial.failures += alone.failures
+
+
+def depends_on_history(case, other, name, function, before, result):
+    """Whether a result is that of the call before, or another one after an unrelated call."""
+    result = np.array(result)
+    call(name, function, *perturbed(case))
+    again = np.array(call(name, function, *other.arguments())[0])
+    return not changed(before, result) or changed(result, again)
 
 
 def same_objects_other_numbers(trial, case, name, function):
@@ -3128,6 +3142,7 @@ class Model:
         return trial
 
     def _try(self, trial, model_class, case):
+        failures = len(trial.failures)
         try:
             accepted = inspect.signature(model_class).parameters
         except (TypeError, ValueError):
@@ -3182,6 +3197,8 @@ class Model:
         call(owner, model.loss, 1.5 * data[0], data[1])
         if any(changed(kept[name], np.asarray(grads[name])) for name in wanted):
             trial.fail(f"{owner} overwrites the gradients of an earlier call", case)
+        if len(trial.failures) > failures:
+            return          # a loss that is wrong anyway tells nothing of what it has seen
         # Training changes the weights in place, or puts new arrays: either must be seen.
         for change in (in_place, anew):
             change(model.params)
@@ -3412,20 +3429,19 @@ def verdict_of(trial, subject, functions):
         first = trial.failures[0]
         return Verdict(trial.name, "fail", first.message + how_often(trial, [first.message]),
                        first.case and first.case.describe(), derivation=subject.section)
-    sentences, mistakes = [], []
-    for failure in trial.failures:      # whatever is wrong beside the numbers comes first
-        if not failure.output and failure.message not in sentences:
-            sentences.append(failure.message)
-    sentences = sentences[:2]
+    named, unknown, mistakes = [], [], []
     for output in dict.fromkeys(f.output for f in wrong):
         failures = [f for f in wrong if f.output == output]
         explanations = explaining_mistakes(trial, output)
         if explanations:
             mistakes += [m.name for m in explanations]
-            sentences.append(f"{output}: {explanations[0].sentence}")
+            named.append(f"{output}: {explanations[0].sentence}")
         else:
-            sentences.append(f"{failures[0].message}{how_often(trial, [failures[0].message])}: "
-                             "an unknown mistake")
+            unknown.append(f"{failures[0].message}{how_often(trial, [failures[0].message])}: "
+                           "an unknown mistake")
+    # What is wrong beside the numbers explains what no known mistake does, and follows from those.
+    beside = list(dict.fromkeys(f.message for f in trial.failures if not f.output))
+    sentences = [*named, *beside[:2], *unknown]
     if trial.name.endswith("_backward") and not mistakes and \
             fits_own_forward(subject, functions, wrong[0].case):
         sentences.append(f"these are the gradients of the {subject.functions[0]} of this file, "

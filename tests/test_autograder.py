@@ -98,6 +98,10 @@ def test_mistake_is_caught_and_named(mistake):
     assert verdict.status == "fail"
     assert mistake.name in verdict.mistakes, verdict
     assert verdict.case and "unknown" not in verdict.diagnosis
+    named = [m for m in autograder.MISTAKES if m.function == mistake.function and
+             m.name in verdict.mistakes]
+    assert verdict.diagnosis.startswith(tuple(f"{m.output}: {m.sentence}" for m in named)), verdict
+    assert "call before" not in verdict.diagnosis and "does not see" not in verdict.diagnosis
 
 
 def test_an_overflow_is_named_however_the_formula_is_written():
@@ -319,6 +323,33 @@ def test_an_unknown_mistake_is_called_unknown():
         "relu_forward": lambda x: (np.where(x > 0, x, 0) * 1.001, x)}, 0)
     assert verdict.status == "fail" and "unknown mistake" in verdict.diagnosis
     assert verdict.place and verdict.expected != verdict.actual
+
+
+def pools_absolute_values(right):
+    return {"max_pool_forward": lambda x, pool_param: right["max_pool_forward"](abs(x), pool_param)}
+
+
+def adds_1e_7(right):
+    def loss(x, y):
+        value, dx = right["softmax_loss"](x, y)
+        return -np.log(np.exp(-value) + 1e-7), dx
+    return {"softmax_loss": loss}
+
+
+@pytest.mark.parametrize("tamper", [pools_absolute_values, adds_1e_7])
+def test_a_layer_that_keeps_nothing_is_not_said_to_remember(tamper):
+    name, = tamper({})
+    subject = mistaken_layers.subject_of(name).name
+    verdict = autograder.grade_one(name, tamper(mistaken_layers.subject_with(subject, None)), 0)
+    assert verdict.status == "fail" and "unknown mistake" in verdict.diagnosis
+    assert "call" not in verdict.diagnosis
+
+
+def test_a_layer_that_remembers_is_told_so():
+    functions, name = next(entry[:2] for entry in STEALTHY
+                           if entry[3] == "fc_forward-remembers_by_all_but_the_bias")
+    verdict = autograder.grade_one(name, functions, seed=0)
+    assert verdict.diagnosis.startswith("fc_forward gives a wrong result when only b has changed")
 
 
 # ---------------------------------------------------------------- reports and the command line
