@@ -80,6 +80,7 @@ import numpy as np
 SECONDS_PER_FUNCTION = 10       # of computing: other work on the machine does not count
 WAITING_PER_FUNCTION = 60       # by the clock, for a function that sleeps or waits
 DERIVATIONS = "docs/derivations.md"
+HOME = pathlib.Path(__file__).resolve().parent
 
 
 # ================================================================ 1. the references
@@ -3497,8 +3498,9 @@ def grade_one(name, functions, seed):
 # ---------------------------------------------------------------- grading in processes
 
 def load(path):
-    """The module in a file, which may import its neighbours."""
+    """The module in a file, which may import its neighbours, but not those of this file."""
     path = pathlib.Path(path).resolve()
+    sys.path[:] = [folder for folder in sys.path if pathlib.Path(folder).resolve() != HOME]
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
@@ -3765,6 +3767,13 @@ def grade_files(files, names, seed, progress=None):
     return verdicts
 
 
+def file_name(word):
+    """A word of the command line that is to name a file."""
+    if not word:
+        raise argparse.ArgumentTypeError("expects the name of a file, got an empty one")
+    return word
+
+
 def parse(arguments):
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -3775,8 +3784,9 @@ def parse(arguments):
                         help="what to grade: conv, conv_backward, rnn_layers, ... (default: all)")
     for file in FILES:
         parser.add_argument(f"--{file.replace('_', '-')}", metavar="FILE", dest=file,
-                            help=f"grade this file in the place of {file}.py")
-    parser.add_argument("--json", metavar="FILE", help="write the verdicts to this file too")
+                            type=file_name, help=f"grade this file in the place of {file}.py")
+    parser.add_argument("--json", metavar="FILE", type=file_name,
+                        help="write the verdicts to this file too")
     parser.add_argument("--seed", type=int, default=0, help="of the random cases (default: 0)")
     parser.add_argument("--list", action="store_true", help="show what can be graded, and stop")
     parser.add_argument("--worker", metavar="FILE", help=argparse.SUPPRESS)
@@ -3809,10 +3819,9 @@ def main(arguments=None):
         for name, file in subject_names().items():
             print(f"{name:24} {file}.py")
         return 0
-    given = {file: getattr(options, file) for file in FILES if getattr(options, file)}
-    home = pathlib.Path(__file__).resolve().parent
+    given = {file: getattr(options, file) for file in FILES if getattr(options, file) is not None}
     # With files of somebody else only those are graded, and not the project's own beside them.
-    files = given or {file: home / f"{file}.py" for file in FILES}
+    files = given or {file: HOME / f"{file}.py" for file in FILES}
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
     def show(verdict):
@@ -3851,7 +3860,7 @@ def pytest_generate_tests(metafunc):
 def test_contract(name):
     """A verdict other than fail; what is not there yet is skipped."""
     import pytest
-    file = pathlib.Path(__file__).resolve().parent / f"{subject_names()[name]}.py"
+    file = HOME / f"{subject_names()[name]}.py"
     if not file.is_file():
         pytest.skip(f"there is no {file.name}")
     verdict = grade_file(file, [name])[name]

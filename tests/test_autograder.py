@@ -257,6 +257,11 @@ def test_neighbours_can_be_imported_and_nothing_is_left_behind(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["helper.py", "layers.py"]
 
 
+def test_the_graders_own_neighbours_cannot_be_imported(tmp_path):
+    verdicts = grade_source(tmp_path, "from rnn_layers import rnn_forward\n" + RELU, ["relu_forward"])
+    assert "No module named 'rnn_layers'" in verdicts["relu_forward"].diagnosis
+
+
 # ---------------------------------------------------------------- what backward leaves untouched
 
 def relu_forward(x):
@@ -407,7 +412,8 @@ def test_missing_counts_where_it_was_asked_for(tmp_path):
 
 
 def test_wrong_commands():
-    for arguments in (["no_such_layer"], ["--seed", "-1"], ["adam", "--layers", "x.py"]):
+    for arguments in (["no_such_layer"], ["--seed", "-1"], ["adam", "--layers", "x.py"],
+                      ["--layers", ""], ["relu", "--json", ""]):
         done = run(*arguments)
         assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "conv_backward            layers.py" in run("--list").stdout
