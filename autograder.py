@@ -2465,7 +2465,8 @@ def temporal_fc_cases(layer, rng):
             "M is large": (2, 3, 2, 300)}
     x, w, b = draw(rng, 2, 3, 4, 5)
     return cases_from_shapes(layer, rng, draw, small, long) + swept(layer, rng, draw, 4) + [
-        *broad(layer, rng, draw, (9, 20, 66, 67)), *scaled_cases(layer, rng, (x, w, b), ("x", "b"), ("w", "b"))]
+        *broad(layer, rng, draw, (9, 20, 66, 67)),
+        *scaled_cases(layer, rng, (x, w, b), ("x", "b"), ("w", "b"))]
 
 
 def temporal_softmax_cases(layer, rng):
@@ -2595,7 +2596,8 @@ def call(name, function, *arguments):
 
 def describe_error(error):
     """Type, message and the line of the graded file where it happened."""
-    if isinstance(error, NotImplementedError) and not str(error):
+    message = " ".join(text_of(error).split())
+    if isinstance(error, NotImplementedError) and not message:
         return "NotImplementedError: it is not written yet"
     frames = traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in frames if frame.filename != __file__]
@@ -2603,8 +2605,15 @@ def describe_error(error):
     if frames:
         own = [f for f in frames if "site-packages" not in f.filename] or frames
         where = f" ({pathlib.Path(own[-1].filename).name}, line {own[-1].lineno})"
-    message = " ".join(str(error).split())
     return f"{type(error).__name__}{': ' if message else ''}{message[:200]}{where}"
+
+
+def text_of(error):
+    """The message of an exception; nothing if its own __str__ raises."""
+    try:
+        return str(error)
+    except BaseException:       # of whatever kind: the exception may be the graded file's own
+        return ""
 
 
 def checked_array(owner, name, value):
@@ -2638,6 +2647,17 @@ def unpacked(owner, result, names):
         got = f"a {kind} of {len(result)}" if isinstance(result, (tuple, list)) else f"a {kind}"
         raise Misbehaviour(f"{owner} returns {got}, not the tuple ({', '.join(names)})")
     return result
+
+
+def checked_config(owner, config):
+    """Raise Misbehaviour unless a rule can be called again with the config that it returned."""
+    if not isinstance(config, dict):
+        raise Misbehaviour(f"{owner} returns a {type(config).__name__} for config, not the dict "
+                           "that the next call needs")
+    if "learning_rate" not in config:
+        raise Misbehaviour(f"{owner} returns a config without learning_rate, which the next call "
+                           "needs")
+    return config
 
 
 def changed(before, after):
@@ -3052,7 +3072,8 @@ class Rule:
                     result = unpacked(name, call(name, functions[name], w, dw, config),
                                       ("next_w", "config"))
                     trial.protect(case, name, ("w", "dw"), (w, dw), copies)
-                    w, config = checked_array(name, "next_w", result[0]), result[1]
+                    w = checked_array(name, "next_w", result[0])
+                    config = checked_config(name, result[1])
                     if lr_decay != 1:
                         config["learning_rate"] *= lr_decay
                     path.append(w.copy())
@@ -3490,9 +3511,12 @@ def grade_one(name, functions, seed):
         kind = type(functions[name]).__name__
         return Verdict(name, "fail", f"{name} is no function but of type {kind}")
     subject = next(s for s in SUBJECTS.values() if name in s.functions)
-    with np.errstate(all="ignore"):         # wrong functions may well return infinities
-        trial = subject.trial(name, functions, cases_of(subject.name, seed))
-        return verdict_of(trial, subject, functions)
+    try:
+        with np.errstate(all="ignore"):     # wrong functions may well return infinities
+            trial = subject.trial(name, functions, cases_of(subject.name, seed))
+            return verdict_of(trial, subject, functions)
+    except Exception as error:      # what is graded may have broken NumPy itself
+        return Verdict(name, "fail", f"grading was disturbed: {describe_error(error)}")
 
 
 # ---------------------------------------------------------------- grading in processes
@@ -3545,11 +3569,7 @@ def work(path, names, seed, seconds):
     for name in names:
         tell(stage="start", name=name)
         limit_computing(seconds)
-        try:
-            verdict = grade_one(name, functions, seed)
-        except Exception as error:      # the file may have broken NumPy itself
-            verdict = Verdict(name, "fail", f"grading was disturbed: {describe_error(error)}")
-        tell(stage="verdict", verdict=dataclasses.asdict(verdict))
+        tell(stage="verdict", verdict=dataclasses.asdict(grade_one(name, functions, seed)))
     tell(stage="end")
 
 
@@ -3560,7 +3580,7 @@ def describe_import_error(error, path):
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
              if pathlib.Path(frame.filename).name == pathlib.Path(path).name]
     where = f" (line {lines[-1]})" if lines else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{type(error).__name__}: {text_of(error)}{where}"
 
 
 def grade_file(path, names, seed=0, progress=None):

@@ -234,7 +234,8 @@ def test_a_broken_function_hides_no_other(tmp_path, monkeypatch, body):
     ("import no_such_module", "ModuleNotFoundError"), ("def f(:", "SyntaxError"),
     ("1 / 0", "ZeroDivisionError"), ("raise SystemExit", "SystemExit"),
     ("import os; os._exit(1)", "exit code 1"), ("while True: pass", "endless loop"),
-    ("x = '\\0'[5]", "IndexError")])
+    ("x = '\\0'[5]", "IndexError"),
+    ("class E(Exception):\n  def __str__(s): raise E\nraise E", "E:")])
 def test_a_file_that_cannot_be_imported_fails_everywhere(tmp_path, monkeypatch, source, said):
     monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
     for verdict in grade_source(tmp_path, source, ["fc_forward", "softmax_loss"]).values():
@@ -258,7 +259,8 @@ def test_neighbours_can_be_imported_and_nothing_is_left_behind(tmp_path):
 
 
 def test_the_graders_own_neighbours_cannot_be_imported(tmp_path):
-    verdicts = grade_source(tmp_path, "from rnn_layers import rnn_forward\n" + RELU, ["relu_forward"])
+    verdicts = grade_source(tmp_path, "from rnn_layers import rnn_step_forward\n" + RELU,
+                            ["relu_forward"])
     assert "No module named 'rnn_layers'" in verdicts["relu_forward"].diagnosis
 
 
@@ -366,6 +368,28 @@ def test_check_in_a_notebook():
     assert report._repr_html_().count("<tr>") == 2 and "FAIL" in report._repr_html_()
     with pytest.raises(ValueError, match="nothing_known"):
         autograder.check(type("nothing_known", (), {}))
+
+
+class Speechless(Exception):
+    """An exception whose message cannot be had."""
+
+    def __str__(self):
+        raise RuntimeError
+
+
+def raises_speechlessly(w, dw, config):
+    raise Speechless
+
+
+@pytest.mark.parametrize("sgd, said", [
+    (lambda w, dw, config: (w - config["learning_rate"] * dw, None), "a NoneType for config"),
+    (lambda w, dw, config: (w - config["learning_rate"] * dw, {}), "without learning_rate"),
+    (raises_speechlessly, "sgd raised Speechless")])
+def test_check_survives_what_it_is_given(sgd, said):
+    sgd.__name__ = "sgd"
+    verdicts = autograder.check(sgd, *mistaken_named("fc_backward", "fc_averages_db")).verdicts
+    assert [v.status for v in verdicts] == ["fail", "pass", "fail"]
+    assert said in verdicts[0].diagnosis and "disturbed" not in verdicts[0].diagnosis
 
 
 def mistaken_named(function, name):
