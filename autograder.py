@@ -3831,6 +3831,8 @@ def has_failed(verdict, asked_for, files):
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")    # not every terminal has a Σ or a ½
     options = parse(arguments)
     if options.worker:
         work(options.worker, options.names, options.seed, options.seconds)
@@ -3888,5 +3890,17 @@ def test_contract(name):
         pytest.fail("\n".join(lines_of(verdict)), pytrace=False)
 
 
+def run():
+    """main(), ended quietly where nobody reads its output any more, as with `| head`."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

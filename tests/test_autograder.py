@@ -1,6 +1,7 @@
 """The grader graded: every known mistake is caught and named, every right layer passes."""
 import functools
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -402,10 +403,10 @@ def mistaken_named(function, name):
     return functions.values()
 
 
-def run(*arguments):
+def run(*arguments, **options):
     """The command line, in a process."""
     return subprocess.run([sys.executable, GRADER, *map(str, arguments)], capture_output=True,
-                          text=True, timeout=120)
+                          text=True, timeout=120, **options)
 
 
 def test_one_file_and_its_json(tmp_path):
@@ -417,6 +418,24 @@ def test_one_file_and_its_json(tmp_path):
     assert written["seed"] == 5 and written["results"]["relu_forward"]["status"] == "pass"
     assert written["results"]["relu_backward"]["mistakes"] == ["relu_compares_with_1"]
     assert 'see docs/derivations.md, "ReLU"' in done.stdout
+
+
+def test_a_terminal_without_greek_letters_loses_nothing(tmp_path):
+    source = RELU.replace("return np.maximum(x, 0), x", "raise ValueError('Σ ᵀ √')")
+    (tmp_path / "student.py").write_text(source, encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = run("relu", "--layers", tmp_path / "student.py", "--json", tmp_path / "out.json",
+               env=environment)
+    assert done.returncode == 1 and not done.stderr and "ValueError: ? ? ?" in done.stdout
+    assert len(json.loads((tmp_path / "out.json").read_text())["results"]) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pipe that nobody reads ends otherwise")
+def test_output_may_be_cut_off():
+    grader = subprocess.Popen([sys.executable, GRADER, "relu"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    grader.stdout.close()
+    assert grader.wait(timeout=120) == 1 and not grader.stderr.read()
 
 
 def test_missing_counts_where_it_was_asked_for(tmp_path):
