@@ -60,7 +60,7 @@ def rule_with(rule, mistake):
         steps_before = max(1, len(config["dws"]) - 1)
         given["lr_decay"] = (given["learning_rate"] / config["rate"]) ** (1 / steps_before)
         given["learning_rate"] = config["rate"]
-        compute = mistake.compute if mistake else rule.reference
+        compute = mistake.compute if mistake else rule.references[0]
         path = compute(w=np.asarray(config["first"], float), dws=np.array(config["dws"], float),
                        config=given)
         return path[-1].astype(w.dtype), config
@@ -84,8 +84,8 @@ def model_with(model, mistake):
             data = [value.astype(float) if value.dtype.kind == "f" else value for value in data]
             if len(data) == 1:
                 return model.scores(X=data[0], **params).astype(self.dtype)
-            inputs = {**dict(zip(model.data, data)), **params}
-            inputs |= {"reg": self.reg} if self.null is None else {"null": self.null}
+            inputs = {**dict(zip(model.data, data)), "reg": self.reg, **params}
+            inputs |= {} if self.null is None else {"null": self.null}
             grads = {name: wrongly(f"d{name}", autograder.gradient_of(model.loss, name, **inputs),
                                    inputs).astype(self.dtype) for name in self.params}
             return wrongly("loss", model.loss(**inputs), inputs), grads

@@ -474,6 +474,56 @@ def starts_with_equal_weights(right):
     return Wrong
 
 
+def starting_with(right, change):
+    """The class of a model with a change of its first parameters."""
+    class Wrong(right):
+        def __init__(self, **options):
+            super().__init__(**options)
+            change(self.params)
+    return Wrong
+
+
+@stealthy("TwoLayerNet")
+def starts_with_a_dead_layer(right):
+    return starting_with(right, lambda params: params.update(W1=0 * params["W1"]))
+
+
+@stealthy("ConvNet")
+def starts_with_dead_filters(right):
+    return starting_with(right, lambda params: params.update(W1=0 * params["W1"]))
+
+
+@stealthy("TwoLayerNet")
+def starts_with_equal_units(right):
+    def change(params):
+        params["W1"][:] = params["W1"][:, :1]
+        params["W2"][:] = params["W2"][:1]
+    return starting_with(right, change)
+
+
+@stealthy("TwoLayerNet")
+def starts_with_nan(right):
+    return starting_with(right, lambda params: params["b2"].fill(np.nan))
+
+
+@stealthy("CaptioningRNN")
+def leaves_out_the_penalty(right):
+    class Wrong(right):
+        def __init__(self, *, reg, **options):
+            super().__init__(**options)
+    return Wrong
+
+
+@stealthy("sgd_momentum")
+def keeps_the_first_learning_rate(sgd_momentum):
+    def wrong(w, dw, config):
+        rate = config["learning_rate"]
+        config = {**config, "learning_rate": config.get("first_rate", rate)}
+        next_w, config = sgd_momentum(w, dw, config)
+        return next_w, {**config, "first_rate": config["learning_rate"], "learning_rate": rate}
+    return wrong
+
+
 # ---------------------------------------------------------------- careless
 
 @stealthy("relu_forward", verdict="warn")
