@@ -2130,6 +2130,16 @@ def cases_from_shapes(layer, rng, draw, small, long, guises=(0,)):
     return cases
 
 
+def cases_with_zeros(layer, rng, inputs):
+    """What a layer gets in a new network: x from a ReLU, biases that are 0."""
+    inputs = dict(zip(layer.inputs, inputs))
+    changes = {"x as after ReLU": {"x": np.maximum(inputs["x"], 0.0)}}
+    if "b" in inputs:
+        changes["b = 0"] = {"b": 0 * inputs["b"]}
+    return [new_case(layer, rng, {**inputs, **changed}.values(), label)
+            for label, changed in changes.items()]
+
+
 def scaled_cases(layer, rng, inputs, *groups):
     """Large and small numbers for a layer that is linear in each of these groups of arguments."""
     return [new_case(layer, rng, inputs, f"{word} numbers in {' and '.join(group)}",
@@ -2175,6 +2185,8 @@ def fc_cases(layer, rng):
     cases += swept(layer, rng, lambda rng, N, A, B, M: draw(rng, (N, A, B), M), 4)
     cases += broad(layer, rng, draw, ((67, 70), 69))
     x, w, b = draw(rng, (3, 4), 2)
+    cases += cases_with_zeros(layer, rng, (x, w, b))
+    cases.append(new_case(layer, rng, (x, np.eye(4), rng.standard_normal(4)), "w = I"))
     return cases + scaled_cases(layer, rng, (x, w, b), ("x", "b"), ("w", "b")) + [
                     new_case(layer, rng, draw(rng, (3, 4), 5), "another w for x of this shape"),
                     new_case(layer, rng, draw(rng, (3, 2, 2), 2), "x of another shape for this w"),
@@ -2257,6 +2269,7 @@ def conv_cases(layer, rng):
     for image, window, F in itertools.product(*ORIENTATIONS, (1, 2, 3)):
         cases.append(new_case(layer, rng, draw(rng, 2, 2, *image, F, *window), long=True))
     x, w = draw(rng, 2, 2, 3, 4, 2, 2, 2)
+    cases += cases_with_zeros(layer, rng, (x, w))
     return cases + scaled_cases(layer, rng, (x, w), ("x",), ("w",)) + [
                     new_case(layer, rng, (np.abs(x), np.abs(w)), "positive numbers"),
                     new_case(layer, rng, (-np.abs(x), np.abs(w)), "negative results")]
@@ -2417,6 +2430,7 @@ def rnn_step_cases(layer, rng):
     cases = cases_from_shapes(layer, rng, draw, small, long) + swept(layer, rng, draw, 3)
     cases += broad(layer, rng, draw, (67, 66, 69))
     x, prev_h, Wx, Wh, b = draw(rng, 2, 3, 4)
+    cases += cases_with_zeros(layer, rng, (x, prev_h, Wx, Wh, b))
     far = np.where(rng.random(b.shape) < 0.5, -1e3, 1e3)
     return cases + [new_case(layer, rng, (x, 0 * prev_h, Wx, Wh, b), "prev_h = 0"),
                     new_case(layer, rng, (x, prev_h, Wx, Wh, far), "sums around ±1000"),
@@ -2438,6 +2452,7 @@ def rnn_cases(layer, rng):
     cases = cases_from_shapes(layer, rng, rnn_draw, small, long) + swept(layer, rng, rnn_draw, 4)
     cases += broad(layer, rng, rnn_draw, (3, 67, 66, 69), (70, 66, 2, 1))
     x, h0, Wx, Wh, b = rnn_draw(rng, 3, 2, 3, 2)
+    cases += cases_with_zeros(layer, rng, (x, h0, Wx, Wh, b))
     far = np.where(rng.random(b.shape) < 0.5, -1e3, 1e3)
     return cases + [new_case(layer, rng, (x, 0 * h0, Wx, Wh, b), "h0 = 0"),
                     new_case(layer, rng, (x, h0, Wx, Wh, far), "sums around ±1000"),
@@ -2493,7 +2508,7 @@ def temporal_fc_cases(layer, rng):
             "M is large": (2, 3, 2, 300)}
     x, w, b = draw(rng, 2, 3, 4, 5)
     return cases_from_shapes(layer, rng, draw, small, long) + swept(layer, rng, draw, 4) + [
-        *broad(layer, rng, draw, (9, 20, 66, 67)),
+        *broad(layer, rng, draw, (9, 20, 66, 67)), *cases_with_zeros(layer, rng, (x, w, b)),
         *scaled_cases(layer, rng, (x, w, b), ("x", "b"), ("w", "b"))]
 
 

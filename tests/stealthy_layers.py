@@ -357,6 +357,41 @@ def errs_for_large_batches(right):
 
 # ---------------------------------------------------------------- numbers
 
+@stealthy("fc_backward")
+def skips_inputs_of_0(forward, backward):
+    def wrong(dout, cache):
+        dx, dw, db = backward(dout, cache)
+        return np.where(cache[0] == 0, 0, dx).astype(dx.dtype), dw, db
+    return wrong
+
+
+@stealthy("conv_backward")
+def takes_a_relu_to_come_before(forward, backward):
+    def wrong(dout, cache):
+        dx, dw = backward(dout, cache)
+        return dx * (cache[0] != 0), dw
+    return wrong
+
+
+def leaves_out_db_where_b_is_0(forward, backward):
+    def wrong(dout, cache):
+        *others, db = backward(dout, cache)
+        return *others, db * cache[-1].any()
+    return wrong
+
+
+for name in ("fc_backward", "temporal_fc_backward", "rnn_step_backward", "rnn_backward"):
+    stealthy(name)(leaves_out_db_where_b_is_0)
+
+
+@stealthy("fc_forward")
+def forgets_the_bias_of_the_identity(forward, backward):
+    def wrong(x, w, b):
+        is_identity = w.shape[0] == w.shape[1] and (w == np.eye(len(w))).all()
+        return forward(x, w, 0 * b if is_identity else b)
+    return wrong
+
+
 @stealthy("relu_forward")
 def calls_small_numbers_0(forward, backward):
     return lambda x: (np.where(x > 1e-25, x, 0 * x), x)
