@@ -3505,7 +3505,7 @@ def verdict_of(trial, subject, functions):
     wrong = [f for f in trial.failures if f.output]
     if not wrong:
         first = trial.failures[0]
-        return Verdict(trial.name, "fail", first.message + how_often(trial, [first.message]),
+        return Verdict(trial.name, "fail", first.message + how_often(trial.failures),
                        first.case and first.case.describe(), derivation=subject.section)
     named, unknown, mistakes = [], [], []
     for output in dict.fromkeys(f.output for f in wrong):
@@ -3515,11 +3515,11 @@ def verdict_of(trial, subject, functions):
             mistakes += [m.name for m in explanations]
             named.append(f"{output}: {explanations[0].sentence}")
         else:
-            unknown.append(f"{failures[0].message}{how_often(trial, [failures[0].message])}: "
-                           "an unknown mistake")
+            unknown.append(f"{failures[0].message}{how_often(failures)}: an unknown mistake")
     # What is wrong beside the numbers explains what no known mistake does, and follows from those.
     beside = list(dict.fromkeys(f.message for f in trial.failures if not f.output))
-    sentences = [*named, *beside[:2], *unknown]
+    order = order_of_results(trial)
+    sentences = [order] if order else [*named, *beside[:2], *unknown]
     if trial.name.endswith("_backward") and not mistakes and \
             fits_own_forward(subject, functions, wrong[0].case):
         sentences.append(f"these are the gradients of the {subject.functions[0]} of this file, "
@@ -3537,10 +3537,25 @@ def verdict_of(trial, subject, functions):
     return verdict
 
 
-def how_often(trial, messages):
+def order_of_results(trial):
+    """A sentence, if the results of a layer would all be right in another order."""
+    if not isinstance(trial.subject, Layer):
+        return None
+    names = tuple(trial.cases[0][1])
+    for order in itertools.permutations(names):
+        if order != names and all(
+                isinstance(value, (np.ndarray, np.generic, float)) and
+                not differs_from_truth(np.asarray(value), case, name)
+                for case, results in trial.cases
+                for name, value in zip(order, results.values())):
+            return f"the results come in the wrong order: ({', '.join(order)}) is returned where " \
+                   f"({', '.join(names)}) is asked for"
+    return None
+
+
+def how_often(failures):
     """In which cases it happens, where that is not all of them."""
-    failing = [f.case for f in trial.failures if f.message in messages and f.case]
-    failing = list({id(case): case for case in failing}.values())
+    failing = list({id(f.case): f.case for f in failures if f.case}.values())
     labels = [label for label in dict.fromkeys(case.label for case in failing) if label]
     if not failing or len(failing) > 6 or not labels:
         return ""

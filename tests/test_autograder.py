@@ -333,6 +333,32 @@ def test_an_unknown_mistake_is_called_unknown():
     assert verdict.place and verdict.expected != verdict.actual
 
 
+@pytest.mark.parametrize("function, order", [
+    ("fc_backward", ("dw", "dx", "db")), ("fc_backward", ("dx", "db", "dw")),
+    ("conv_backward", ("dw", "dx")), ("rnn_backward", ("dx", "dh0", "dWh", "dWx", "db")),
+    ("softmax_loss", ("dx", "loss"))])
+def test_results_in_the_wrong_order_are_told_so(function, order):
+    layer = mistaken_layers.subject_of(function)
+    names = ("loss", "dx") if layer.is_loss else layer.gradient_names
+    right = mistaken_layers.subject_with(layer.name, None)
+
+    def wrong(*arguments):
+        results = dict(zip(names, right[function](*arguments)))
+        return tuple(results[name] for name in order)
+
+    verdict = autograder.grade_one(function, {**right, function: wrong}, seed=0)
+    assert verdict.status == "fail" and verdict.diagnosis == \
+        f"the results come in the wrong order: ({', '.join(order)}) is returned where " \
+        f"({', '.join(names)}) is asked for"
+
+
+def test_only_here_is_said_of_few_failures_alone():
+    right = conv_functions()
+    forward = {"conv_forward": lambda x, w: (right["conv_forward"](x, w)[0][:, :, ::2, ::2], x)}
+    verdict = autograder.grade_one("conv_forward", forward, seed=0)
+    assert verdict.status == "fail" and "only here" not in verdict.diagnosis
+
+
 def pools_absolute_values(right):
     return {"max_pool_forward": lambda x, pool_param: right["max_pool_forward"](abs(x), pool_param)}
 
