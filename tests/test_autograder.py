@@ -244,6 +244,24 @@ def test_a_file_that_cannot_be_imported_fails_everywhere(tmp_path, monkeypatch, 
         assert "cannot be imported" in verdict.diagnosis and said in verdict.diagnosis
 
 
+@pytest.mark.parametrize("end, status, said", [
+    ("while True: pass", "warn", "square of the vocabulary"),
+    ("os.kill(os.getpid(), signal.SIGKILL)", "warn", "square of the vocabulary"),
+    ("raise MemoryError", "warn", "square of the vocabulary"),
+    ("os._exit(3)", "fail", "exit code 3"), ("return None", "fail", "returns None")])
+def test_what_is_too_large_for_the_machine_is_careless(tmp_path, monkeypatch, end, status, said):
+    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
+    source = f"""
+        import os, signal
+        def word_embedding_forward(x, W):
+            if len(W) == 70000:
+                {end}
+            return W[x], x
+    """
+    verdict, = grade_source(tmp_path, source, ["word_embedding_forward"]).values()
+    assert verdict.status == status and said in verdict.diagnosis
+
+
 def test_printing_does_no_harm(tmp_path):
     source = "print('{\"stage\": \"end\"}')\nimport os\nos.write(1, b'noise\\n')\n" + \
         RELU.replace("return", "print('hello'); return")
