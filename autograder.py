@@ -62,6 +62,7 @@ import copy
 import dataclasses
 import functools
 import html
+import importlib.machinery
 import importlib.util
 import inspect
 import itertools
@@ -3606,13 +3607,16 @@ def grade_one(name, functions, seed, *, vast=True):
 
 def load(path):
     """The module in a file, which may import its neighbours, but not those of this file."""
-    path = pathlib.Path(path).resolve()
+    path = pathlib.Path(path).absolute()        # a link stays one: its neighbours are meant
+    if path.suffix == ".ipynb":
+        raise ImportError("a notebook is no module: export it as .py")
     sys.path[:] = [folder for folder in sys.path if pathlib.Path(folder).resolve() != HOME]
     sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
+    loader = importlib.machinery.SourceFileLoader(path.stem, str(path))     # whatever its suffix
+    module = importlib.util.module_from_spec(
+        importlib.util.spec_from_file_location(path.stem, path, loader=loader))
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
     return module
 
 

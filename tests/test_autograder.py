@@ -262,6 +262,22 @@ def test_what_is_too_large_for_the_machine_is_careless(tmp_path, monkeypatch, en
     assert verdict.status == status and said in verdict.diagnosis
 
 
+@pytest.mark.parametrize("name", ["student", "student.txt", "layers.py"])
+def test_a_file_may_have_any_name_and_be_a_link(tmp_path, name):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "submission.txt").write_text("import helper\n" + RELU)
+    (tmp_path / "helper.py").write_text("")
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere" / "submission.txt")
+    verdict, = autograder.grade_file(tmp_path / name, ["relu_forward"]).values()
+    assert verdict.status == "pass", verdict
+
+
+def test_a_notebook_is_to_be_exported(tmp_path):
+    (tmp_path / "layers.ipynb").write_text("{}")
+    verdict, = autograder.grade_file(tmp_path / "layers.ipynb", ["relu_forward"]).values()
+    assert verdict.status == "fail" and "export it as .py" in verdict.diagnosis
+
+
 def test_printing_does_no_harm(tmp_path):
     source = "print('{\"stage\": \"end\"}')\nimport os\nos.write(1, b'noise\\n')\n" + \
         RELU.replace("return", "print('hello'); return")
