@@ -3937,6 +3937,11 @@ def has_failed(verdict, asked_for, files):
     return verdict.status == "fail"
 
 
+def in_json(value):
+    """A value as JSON can hold it: numbers that are not finite become "nan", "inf" or "-inf"."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def main(arguments=None):
     """Run the command line; returns the exit code."""
     if hasattr(sys.stdout, "reconfigure"):
@@ -3965,10 +3970,10 @@ def main(arguments=None):
     verdicts = grade_files(files, names, options.seed, show)
     print(f"\n{summary_of(list(verdicts.values()))} (seed {options.seed})")
     if options.json:
-        results = {name: {k: value
-                      for k, value in dataclasses.asdict(verdict).items() if k != "name"}
+        results = {name: {k: in_json(value)
+                          for k, value in dataclasses.asdict(verdict).items() if k != "name"}
                    for name, verdict in verdicts.items()}
-        text = json.dumps({"results": results, "seed": options.seed}, indent=2)
+        text = json.dumps({"results": results, "seed": options.seed}, indent=2, allow_nan=False)
         try:
             pathlib.Path(options.json).write_text(text + "\n", encoding="utf-8")
         except OSError as error:

@@ -480,6 +480,13 @@ def test_one_file_and_its_json(tmp_path):
     assert 'see docs/derivations.md, "ReLU"' in done.stdout
 
 
+def test_json_holds_no_nan(tmp_path):
+    (tmp_path / "student.py").write_text(RELU.replace("np.maximum(x, 0)", "x / 0"))
+    run("relu_forward", "--layers", tmp_path / "student.py", "--json", tmp_path / "out.json")
+    written = json.loads((tmp_path / "out.json").read_text(), parse_constant=pytest.fail)
+    assert written["results"]["relu_forward"]["actual"] in ("inf", "-inf", "nan")
+
+
 def test_a_terminal_without_greek_letters_loses_nothing(tmp_path):
     source = RELU.replace("return np.maximum(x, 0), x", "raise ValueError('Σ ᵀ √')")
     (tmp_path / "student.py").write_text(source, encoding="utf-8")
