@@ -3641,9 +3641,12 @@ def work(path, names, seed, seconds):
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
 
+    worker = os.getpid()
+
     def tell(**message):
-        lines.write(json.dumps(message) + "\n")
-        lines.flush()
+        if os.getpid() == worker:       # the file may have forked
+            lines.write(json.dumps(message) + "\n")
+            lines.flush()
 
     tell(stage="import")
     limit_computing(seconds)

@@ -278,6 +278,15 @@ def test_a_notebook_is_to_be_exported(tmp_path):
     assert verdict.status == "fail" and "export it as .py" in verdict.diagnosis
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_file_that_forks_is_graded_once(tmp_path):
+    path = tmp_path / "layers.py"
+    path.write_text("import os\nos.fork()\n" + RELU)
+    names, said = ["relu_forward", "relu_backward"], []
+    autograder.grade_file(path, names, progress=said.append)
+    assert [verdict.name for verdict in said] == names
+
+
 def test_printing_does_no_harm(tmp_path):
     source = "print('{\"stage\": \"end\"}')\nimport os\nos.write(1, b'noise\\n')\n" + \
         RELU.replace("return", "print('hello'); return")
