@@ -2743,7 +2743,8 @@ class Trial:
         rounded = array.dtype.itemsize < case.dtype.itemsize
         tolerance = TOLERANCE[np.dtype(np.float32) if rounded else case.dtype]
         found = truth.difference(array.astype(float), tolerance, floor)
-        if not found and not rounded and case.dtype == np.float64 and \
+        # On large cases the central differences themselves have fewer digits.
+        if not found and not rounded and case.dtype == np.float64 and case.size <= LARGE and \
                 truth.difference(array.astype(float), DOUBLE_PRECISION, floor_of_digits):
             self.warn("only about 7 digits are right for float64 inputs: something on the way is "
                       "float32, or a small number is added")
@@ -2803,8 +2804,8 @@ def refuses(error):
     return isinstance(error.__cause__, (ValueError, AssertionError, NotImplementedError))
 
 
-TOO_MUCH = ("a vocabulary of 70000 words takes more memory or time than there is: does it grow with "
-            "the square of the vocabulary, as np.eye(V) does?")
+TOO_MUCH = ("a vocabulary of 70000 words takes more memory or time than there is: does it grow "
+            "with the square of the vocabulary, as np.eye(V) does?")
 
 
 def note(trial, case, error):
@@ -3369,7 +3370,8 @@ def draw_captioning(rng):
     """Cases of CaptioningRNN; <NULL> is not always word 0."""
     special = ("<NULL>", "<START>", "<END>", "<UNK>")
     for label, (N, T, D, W, H, V), null in (
-            ("", (3, 5, 4, 3, 2, 6), 0), ("with a penalty", (1, 3, 2, 2, 3, 5), 0), ("N = 1", (1, 4, 2, 3, 4, 5), 0),
+            ("", (3, 5, 4, 3, 2, 6), 0), ("N = 1", (1, 4, 2, 3, 4, 5), 0),
+            ("with a penalty", (1, 3, 2, 2, 3, 5), 0),
             ("<NULL> is word 2", (2, 6, 3, 2, 3, 7), 2), ("one word", (2, 2, 1, 2, 2, 5), 0),
             ("a large batch", (70, 3, 2, 1, 2, 5), 0), ("D = W = H = V", (5, 5, 5, 5, 5, 5), 0),
             ("no padding", (2, 4, 2, 2, 3, 6), 0), ("words are int32", (2, 4, 3, 2, 2, 6), 0)):
@@ -3391,7 +3393,8 @@ def draw_captioning(rng):
         yield ({"word_to_idx": word_to_idx, "input_dim": D, "wordvec_dim": W, "hidden_dim": H,
                 "cell_type": "rnn"}, label,
                {"features": rng.standard_normal((N, D)), "captions": captions, "null": null,
-                "reg": 0.3 if label == "with a penalty" else 0.0, "W_proj": normal(D, H), "b_proj": normal(H), "W_embed": rng.standard_normal((V, W)),
+                "reg": 0.3 if label == "with a penalty" else 0.0,
+                "W_proj": normal(D, H), "b_proj": normal(H), "W_embed": rng.standard_normal((V, W)),
                 "Wx": normal(W, H), "Wh": normal(H, H), "b": normal(H), "W_vocab": normal(H, V),
                 "b_vocab": normal(V)})
 
