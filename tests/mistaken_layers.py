@@ -17,29 +17,32 @@ def right_functions(layer):
 
 
 def functions_with(layer, mistake):
-    """{name: function} of a layer of the autograder in which one output is what a mistake computes."""
-    def wrongly(function, output, right, inputs):
+    """{name: function} of a layer of the autograder in which one output is what a mistake computes.
+
+    Mistakes are made in the dtype of the caller, as students make them: float32 overflows earlier.
+    """
+    def wrongly(function, output, right, arguments, **dout):
         if mistake is None or (mistake.function, mistake.output) != (function, output):
             return right
+        inputs = {**dict(zip(layer.inputs, arguments)), **dout}
         return np.asarray(mistake.compute(**{k: v.copy() for k, v in inputs.items()}))
 
     def loss(*arguments):
         inputs, dtype = inputs_by_name(layer, arguments), arguments[0].dtype
-        value = wrongly(layer.name, "loss", layer.reference(**inputs), inputs)
-        dx = wrongly(layer.name, "dx", layer.gradients(**inputs)["dx"], inputs)
+        value = wrongly(layer.name, "loss", layer.reference(**inputs), arguments)
+        dx = wrongly(layer.name, "dx", layer.gradients(**inputs)["dx"], arguments)
         return float(value), dx.astype(dtype)
 
     def forward(*arguments):
         inputs = inputs_by_name(layer, arguments)
         dtype = next(a.dtype for a in arguments if isinstance(a, np.ndarray) and a.dtype.kind == "f")
-        out = wrongly(forward_name, "out", layer.reference(**inputs), inputs)
+        out = wrongly(forward_name, "out", layer.reference(**inputs), arguments)
         return out.astype(dtype), arguments
 
     def backward(dout, cache):
-        inputs = {**inputs_by_name(layer, cache), "dout": dout.astype(float)}
-        right = layer.gradients(**inputs)
-        gradients = tuple(wrongly(backward_name, name, right[name], inputs).astype(dout.dtype)
-                          for name in layer.gradient_names)
+        right = layer.gradients(**inputs_by_name(layer, cache), dout=dout.astype(float))
+        gradients = tuple(wrongly(backward_name, name, right[name], cache, dout=dout)
+                          .astype(dout.dtype) for name in layer.gradient_names)
         return gradients if len(gradients) > 1 else gradients[0]
 
     if layer.is_loss:
@@ -57,7 +60,7 @@ def rule_with(rule, mistake):
         steps_before = max(1, len(config["dws"]) - 1)
         given["lr_decay"] = (given["learning_rate"] / config["rate"]) ** (1 / steps_before)
         given["learning_rate"] = config["rate"]
-        compute = mistake.compute if mistake else rule.reference
+        compute = mistake.compute if mistake else rule.references[0]
         path = compute(w=np.asarray(config["first"], float), dws=np.array(config["dws"], float),
                        config=given)
         return path[-1].astype(w.dtype), config
@@ -81,8 +84,8 @@ def model_with(model, mistake):
             data = [value.astype(float) if value.dtype.kind == "f" else value for value in data]
             if len(data) == 1:
                 return model.scores(X=data[0], **params).astype(self.dtype)
-            inputs = {**dict(zip(model.data, data)), **params}
-            inputs |= {"reg": self.reg} if self.null is None else {"null": self.null}
+            inputs = {**dict(zip(model.data, data)), "reg": self.reg, **params}
+            inputs |= {} if self.null is None else {"null": self.null}
             grads = {name: wrongly(f"d{name}", autograder.gradient_of(model.loss, name, **inputs),
                                    inputs).astype(self.dtype) for name in self.params}
             return wrongly("loss", model.loss(**inputs), inputs), grads

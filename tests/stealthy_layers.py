@@ -233,16 +233,97 @@ def errs_for_1x1_filters_and_three_images(forward, backward):
     return wrong
 
 
+BLOCK = 3 * 1024 * 1024
+
+
+def bytes_of_windows(dout, w):
+    """What the windows of one image take, each as a column of its own."""
+    return dout[0, 0].size * w[0].size * dout.itemsize
+
+
+def images_of_a_block(dout, w):
+    """How many images there are in a block."""
+    return min(len(dout), max(1, BLOCK // bytes_of_windows(dout, w)))
+
+
+@stealthy("conv_backward")
+def keeps_dw_of_the_last_block_of_images(forward, backward):
+    def wrong(dout, cache):
+        (x, w), images = cache, images_of_a_block(dout, cache[1])
+        last = slice((len(x) - 1) // images * images, None)
+        return backward(dout, cache)[0], backward(dout[last], (x[last], w))[1]
+    return wrong
+
+
+@stealthy("conv_forward")
+def leaves_out_a_block_that_is_not_full(forward, backward):
+    def wrong(x, w):
+        out, cache = forward(x, w)
+        images = images_of_a_block(out, w)
+        out[len(x) // images * images:] = 0
+        return out, cache
+    return wrong
+
+
+@stealthy("conv_backward")
+def puts_all_blocks_of_rows_at_the_top(forward, backward):
+    def wrong(dout, cache):
+        (x, w), dx = cache, np.zeros_like(cache[0])
+        rows = max(1, int(dout.shape[2] * BLOCK / bytes_of_windows(dout, w)))
+        for row in range(0, dout.shape[2], rows):
+            block = slice(row, row + rows + w.shape[2] - 1)
+            part = backward(dout[:, :, row:row + rows], (x[:, :, block], w))[0]
+            dx[:, :, :part.shape[2]] += part
+        return dx, backward(dout, cache)[1]
+    return wrong
+
+
+@stealthy("conv_forward")
+def leaves_out_a_corner(forward, backward):
+    def wrong(x, w):
+        out, cache = forward(x, w)
+        out[:, :, 32:, 32:] = 0
+        return out, cache
+    return wrong
+
+
+@stealthy("conv_forward")
+def errs_for_many_channels_and_filters(forward, backward):
+    return lambda x, w: forward(x, w * (2 if len(w) >= 16 and w.shape[1] >= 16 else 1))
+
+
+@stealthy("conv_forward")
+def drops_images_past_2048(forward, backward):
+    return lambda x, w: forward(x * (np.arange(len(x)) < 2048)[:, None, None, None], w)
+
+
+@stealthy("adam")
+def leaves_weights_past_32768(adam):
+    def wrong(w, dw, config):
+        next_w, config = adam(w, dw, config)
+        next_w.reshape(-1)[32768:] = 0
+        return next_w, config
+    return wrong
+
+
+@stealthy("temporal_softmax_loss")
+def takes_the_words_of_the_first_block(loss):
+    def wrong(x, y, mask):
+        rows = 256 * 1024 // (x.shape[2] * x.itemsize)
+        return loss(x, np.resize(y.reshape(-1)[:rows], y.shape), mask)
+    return wrong
+
+
 @stealthy("softmax_loss")
 def takes_classes_past_1000_together(loss):
     return lambda x, y: loss(x, np.minimum(y, 1000) if y.dtype == int else y)
 
 
 @stealthy("rnn_backward")
-def forgets_steps_before_the_last_128(forward, backward):
+def forgets_steps_before_the_last_300(forward, backward):
     def wrong(dh, cache):
         dx, *others = backward(dh, cache)
-        return np.where(np.arange(len(dh))[:, None, None] < len(dh) - 128, 0, dx), *others
+        return np.where(np.arange(len(dh))[:, None, None] < len(dh) - 300, 0, dx), *others
     return wrong
 
 
@@ -275,6 +356,41 @@ def errs_for_large_batches(right):
 
 
 # ---------------------------------------------------------------- numbers
+
+@stealthy("fc_backward")
+def skips_inputs_of_0(forward, backward):
+    def wrong(dout, cache):
+        dx, dw, db = backward(dout, cache)
+        return np.where(cache[0] == 0, 0, dx).astype(dx.dtype), dw, db
+    return wrong
+
+
+@stealthy("conv_backward")
+def takes_a_relu_to_come_before(forward, backward):
+    def wrong(dout, cache):
+        dx, dw = backward(dout, cache)
+        return dx * (cache[0] != 0), dw
+    return wrong
+
+
+def leaves_out_db_where_b_is_0(forward, backward):
+    def wrong(dout, cache):
+        *others, db = backward(dout, cache)
+        return *others, db * cache[-1].any()
+    return wrong
+
+
+for name in ("fc_backward", "temporal_fc_backward", "rnn_step_backward", "rnn_backward"):
+    stealthy(name)(leaves_out_db_where_b_is_0)
+
+
+@stealthy("fc_forward")
+def forgets_the_bias_of_the_identity(forward, backward):
+    def wrong(x, w, b):
+        is_identity = w.shape[0] == w.shape[1] and (w == np.eye(len(w))).all()
+        return forward(x, w, 0 * b if is_identity else b)
+    return wrong
+
 
 @stealthy("relu_forward")
 def calls_small_numbers_0(forward, backward):
@@ -391,6 +507,56 @@ def starts_with_equal_weights(right):
             super().__init__(**options)
             self.params = {name: 0 * value for name, value in self.params.items()}
     return Wrong
+
+
+def starting_with(right, change):
+    """The class of a model with a change of its first parameters."""
+    class Wrong(right):
+        def __init__(self, **options):
+            super().__init__(**options)
+            change(self.params)
+    return Wrong
+
+
+@stealthy("TwoLayerNet")
+def starts_with_a_dead_layer(right):
+    return starting_with(right, lambda params: params.update(W1=0 * params["W1"]))
+
+
+@stealthy("ConvNet")
+def starts_with_dead_filters(right):
+    return starting_with(right, lambda params: params.update(W1=0 * params["W1"]))
+
+
+@stealthy("TwoLayerNet")
+def starts_with_equal_units(right):
+    def change(params):
+        params["W1"][:] = params["W1"][:, :1]
+        params["W2"][:] = params["W2"][:1]
+    return starting_with(right, change)
+
+
+@stealthy("TwoLayerNet")
+def starts_with_nan(right):
+    return starting_with(right, lambda params: params["b2"].fill(np.nan))
+
+
+@stealthy("CaptioningRNN")
+def leaves_out_the_penalty(right):
+    class Wrong(right):
+        def __init__(self, *, reg, **options):
+            super().__init__(**options)
+    return Wrong
+
+
+@stealthy("sgd_momentum")
+def keeps_the_first_learning_rate(sgd_momentum):
+    def wrong(w, dw, config):
+        rate = config["learning_rate"]
+        config = {**config, "learning_rate": config.get("first_rate", rate)}
+        next_w, config = sgd_momentum(w, dw, config)
+        return next_w, {**config, "first_rate": config["learning_rate"], "learning_rate": rate}
+    return wrong
 
 
 # ---------------------------------------------------------------- careless

@@ -1,6 +1,7 @@
 """The grader graded: every known mistake is caught and named, every right layer passes."""
 import functools
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -98,6 +99,21 @@ def test_mistake_is_caught_and_named(mistake):
     assert verdict.status == "fail"
     assert mistake.name in verdict.mistakes, verdict
     assert verdict.case and "unknown" not in verdict.diagnosis
+    named = [m for m in autograder.MISTAKES if m.function == mistake.function and
+             m.name in verdict.mistakes]
+    assert verdict.diagnosis.startswith(tuple(f"{m.output}: {m.sentence}" for m in named)), verdict
+    assert "call before" not in verdict.diagnosis and "does not see" not in verdict.diagnosis
+
+
+def test_an_overflow_is_named_however_the_formula_is_written():
+    def softmax_loss(x, y):
+        each = np.arange(len(y))
+        dx = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+        dx[each, y] -= 1
+        return (np.log(np.exp(x).sum(axis=1)) - x[each, y]).mean(), dx / len(y)
+
+    verdict = autograder.grade_one("softmax_loss", {"softmax_loss": softmax_loss}, seed=0)
+    assert set(verdict.mistakes) == {"softmax_overflows", "softmax_dx_overflows"}, verdict
 
 
 @pytest.mark.parametrize("functions, wanted, label", UNUSUAL, ids=[entry[2] for entry in UNUSUAL])
@@ -219,12 +235,56 @@ def test_a_broken_function_hides_no_other(tmp_path, monkeypatch, body):
     ("import no_such_module", "ModuleNotFoundError"), ("def f(:", "SyntaxError"),
     ("1 / 0", "ZeroDivisionError"), ("raise SystemExit", "SystemExit"),
     ("import os; os._exit(1)", "exit code 1"), ("while True: pass", "endless loop"),
-    ("x = '\\0'[5]", "IndexError")])
+    ("x = '\\0'[5]", "IndexError"),
+    ("class E(Exception):\n  def __str__(s): raise E\nraise E", "E:")])
 def test_a_file_that_cannot_be_imported_fails_everywhere(tmp_path, monkeypatch, source, said):
     monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
     for verdict in grade_source(tmp_path, source, ["fc_forward", "softmax_loss"]).values():
         assert verdict.status == "fail"
         assert "cannot be imported" in verdict.diagnosis and said in verdict.diagnosis
+
+
+@pytest.mark.parametrize("end, status, said", [
+    ("while True: pass", "warn", "square of the vocabulary"),
+    ("os.kill(os.getpid(), signal.SIGKILL)", "warn", "square of the vocabulary"),
+    ("raise MemoryError", "warn", "square of the vocabulary"),
+    ("os._exit(3)", "fail", "exit code 3"), ("return None", "fail", "returns None")])
+def test_what_is_too_large_for_the_machine_is_careless(tmp_path, monkeypatch, end, status, said):
+    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
+    source = f"""
+        import os, signal
+        def word_embedding_forward(x, W):
+            if len(W) == 70000:
+                {end}
+            return W[x], x
+    """
+    verdict, = grade_source(tmp_path, source, ["word_embedding_forward"]).values()
+    assert verdict.status == status and said in verdict.diagnosis
+
+
+@pytest.mark.parametrize("name", ["student", "student.txt", "layers.py"])
+def test_a_file_may_have_any_name_and_be_a_link(tmp_path, name):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "submission.txt").write_text("import helper\n" + RELU)
+    (tmp_path / "helper.py").write_text("")
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere" / "submission.txt")
+    verdict, = autograder.grade_file(tmp_path / name, ["relu_forward"]).values()
+    assert verdict.status == "pass", verdict
+
+
+def test_a_notebook_is_to_be_exported(tmp_path):
+    (tmp_path / "layers.ipynb").write_text("{}")
+    verdict, = autograder.grade_file(tmp_path / "layers.ipynb", ["relu_forward"]).values()
+    assert verdict.status == "fail" and "export it as .py" in verdict.diagnosis
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_file_that_forks_is_graded_once(tmp_path):
+    path = tmp_path / "layers.py"
+    path.write_text("import os\nos.fork()\n" + RELU)
+    names, said = ["relu_forward", "relu_backward"], []
+    autograder.grade_file(path, names, progress=said.append)
+    assert [verdict.name for verdict in said] == names
 
 
 def test_printing_does_no_harm(tmp_path):
@@ -240,6 +300,12 @@ def test_neighbours_can_be_imported_and_nothing_is_left_behind(tmp_path):
                             ["relu_forward"])
     assert verdicts["relu_forward"].status == "pass"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["helper.py", "layers.py"]
+
+
+def test_the_graders_own_neighbours_cannot_be_imported(tmp_path):
+    verdicts = grade_source(tmp_path, "from rnn_layers import rnn_step_forward\n" + RELU,
+                            ["relu_forward"])
+    assert "No module named 'rnn_layers'" in verdicts["relu_forward"].diagnosis
 
 
 # ---------------------------------------------------------------- what backward leaves untouched
@@ -310,6 +376,59 @@ def test_an_unknown_mistake_is_called_unknown():
     assert verdict.place and verdict.expected != verdict.actual
 
 
+@pytest.mark.parametrize("function, order", [
+    ("fc_backward", ("dw", "dx", "db")), ("fc_backward", ("dx", "db", "dw")),
+    ("conv_backward", ("dw", "dx")), ("rnn_backward", ("dx", "dh0", "dWh", "dWx", "db")),
+    ("softmax_loss", ("dx", "loss"))])
+def test_results_in_the_wrong_order_are_told_so(function, order):
+    layer = mistaken_layers.subject_of(function)
+    names = ("loss", "dx") if layer.is_loss else layer.gradient_names
+    right = mistaken_layers.subject_with(layer.name, None)
+
+    def wrong(*arguments):
+        results = dict(zip(names, right[function](*arguments)))
+        return tuple(results[name] for name in order)
+
+    verdict = autograder.grade_one(function, {**right, function: wrong}, seed=0)
+    assert verdict.status == "fail" and verdict.diagnosis == \
+        f"the results come in the wrong order: ({', '.join(order)}) is returned where " \
+        f"({', '.join(names)}) is asked for"
+
+
+def test_only_here_is_said_of_few_failures_alone():
+    right = conv_functions()
+    forward = {"conv_forward": lambda x, w: (right["conv_forward"](x, w)[0][:, :, ::2, ::2], x)}
+    verdict = autograder.grade_one("conv_forward", forward, seed=0)
+    assert verdict.status == "fail" and "only here" not in verdict.diagnosis
+
+
+def pools_absolute_values(right):
+    return {"max_pool_forward": lambda x, pool_param: right["max_pool_forward"](abs(x), pool_param)}
+
+
+def adds_1e_7(right):
+    def loss(x, y):
+        value, dx = right["softmax_loss"](x, y)
+        return -np.log(np.exp(-value) + 1e-7), dx
+    return {"softmax_loss": loss}
+
+
+@pytest.mark.parametrize("tamper", [pools_absolute_values, adds_1e_7])
+def test_a_layer_that_keeps_nothing_is_not_said_to_remember(tamper):
+    name, = tamper({})
+    subject = mistaken_layers.subject_of(name).name
+    verdict = autograder.grade_one(name, tamper(mistaken_layers.subject_with(subject, None)), 0)
+    assert verdict.status == "fail" and "unknown mistake" in verdict.diagnosis
+    assert "call" not in verdict.diagnosis
+
+
+def test_a_layer_that_remembers_is_told_so():
+    functions, name = next(entry[:2] for entry in STEALTHY
+                           if entry[3] == "fc_forward-remembers_by_all_but_the_bias")
+    verdict = autograder.grade_one(name, functions, seed=0)
+    assert verdict.diagnosis.startswith("fc_forward gives a wrong result when only b has changed")
+
+
 # ---------------------------------------------------------------- reports and the command line
 
 def test_check_in_a_notebook():
@@ -319,6 +438,28 @@ def test_check_in_a_notebook():
     assert report._repr_html_().count("<tr>") == 2 and "FAIL" in report._repr_html_()
     with pytest.raises(ValueError, match="nothing_known"):
         autograder.check(type("nothing_known", (), {}))
+
+
+class Speechless(Exception):
+    """An exception whose message cannot be had."""
+
+    def __str__(self):
+        raise RuntimeError
+
+
+def raises_speechlessly(w, dw, config):
+    raise Speechless
+
+
+@pytest.mark.parametrize("sgd, said", [
+    (lambda w, dw, config: (w - config["learning_rate"] * dw, None), "a NoneType for config"),
+    (lambda w, dw, config: (w - config["learning_rate"] * dw, {}), "without learning_rate"),
+    (raises_speechlessly, "sgd raised Speechless")])
+def test_check_survives_what_it_is_given(sgd, said):
+    sgd.__name__ = "sgd"
+    verdicts = autograder.check(sgd, *mistaken_named("fc_backward", "fc_averages_db")).verdicts
+    assert [v.status for v in verdicts] == ["fail", "pass", "fail"]
+    assert said in verdicts[0].diagnosis and "disturbed" not in verdicts[0].diagnosis
 
 
 def mistaken_named(function, name):
@@ -331,10 +472,10 @@ def mistaken_named(function, name):
     return functions.values()
 
 
-def run(*arguments):
+def run(*arguments, **options):
     """The command line, in a process."""
     return subprocess.run([sys.executable, GRADER, *map(str, arguments)], capture_output=True,
-                          text=True, timeout=120)
+                          text=True, timeout=120, **options)
 
 
 def test_one_file_and_its_json(tmp_path):
@@ -346,6 +487,31 @@ def test_one_file_and_its_json(tmp_path):
     assert written["seed"] == 5 and written["results"]["relu_forward"]["status"] == "pass"
     assert written["results"]["relu_backward"]["mistakes"] == ["relu_compares_with_1"]
     assert 'see docs/derivations.md, "ReLU"' in done.stdout
+
+
+def test_json_holds_no_nan(tmp_path):
+    (tmp_path / "student.py").write_text(RELU.replace("np.maximum(x, 0)", "x / 0"))
+    run("relu_forward", "--layers", tmp_path / "student.py", "--json", tmp_path / "out.json")
+    written = json.loads((tmp_path / "out.json").read_text(), parse_constant=pytest.fail)
+    assert written["results"]["relu_forward"]["actual"] in ("inf", "-inf", "nan")
+
+
+def test_a_terminal_without_greek_letters_loses_nothing(tmp_path):
+    source = RELU.replace("return np.maximum(x, 0), x", "raise ValueError('Σ ᵀ √')")
+    (tmp_path / "student.py").write_text(source, encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = run("relu", "--layers", tmp_path / "student.py", "--json", tmp_path / "out.json",
+               env=environment)
+    assert done.returncode == 1 and not done.stderr and "ValueError: ? ? ?" in done.stdout
+    assert len(json.loads((tmp_path / "out.json").read_text())["results"]) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pipe that nobody reads ends otherwise")
+def test_output_may_be_cut_off():
+    grader = subprocess.Popen([sys.executable, GRADER, "relu"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    grader.stdout.close()
+    assert grader.wait(timeout=120) == 1 and not grader.stderr.read()
 
 
 def test_missing_counts_where_it_was_asked_for(tmp_path):
@@ -365,7 +531,8 @@ def test_missing_counts_where_it_was_asked_for(tmp_path):
 
 
 def test_wrong_commands():
-    for arguments in (["no_such_layer"], ["--seed", "-1"], ["adam", "--layers", "x.py"]):
+    for arguments in (["no_such_layer"], ["--seed", "-1"], ["adam", "--layers", "x.py"],
+                      ["--layers", ""], ["relu", "--json", ""]):
         done = run(*arguments)
         assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "conv_backward            layers.py" in run("--list").stdout

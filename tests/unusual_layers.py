@@ -1,6 +1,8 @@
 """Layers that are right, but written as nobody in the project would: the grader must pass them."""
 import numpy as np
 
+import mistaken_layers
+
 UNUSUAL = []        # (functions {contract name: function}, verdict wanted, label)
 
 
@@ -454,3 +456,22 @@ def textbook_adam(w, dw, config=None):
 
 
 UNUSUAL += [({"adam": textbook_adam}, "pass", "textbook")]
+
+
+def pytorchs_sgd_momentum(w, dw, config):
+    velocity = config.get("momentum", 0.9) * config.get("velocity", 0) + dw
+    return w - config["learning_rate"] * velocity, {**config, "velocity": velocity}
+
+
+UNUSUAL += [({"sgd_momentum": pytorchs_sgd_momentum}, "pass", "pytorchs")]
+
+
+class WithZeros(mistaken_layers.subject_with("TwoLayerNet", None)["TwoLayerNet"]):
+    """The last layer starts at 0: its gradient does not."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.params["W2"][:] = 0
+
+
+UNUSUAL += [({"TwoLayerNet": WithZeros}, "pass", "last_layer_at_0")]
