@@ -216,8 +216,9 @@ def _column_blocks(x, HH, WW, dtype):
     x is (N, C, H, W). Yields (images, pixels, columns): a slice of the samples, a
     slice of the OH·OW output pixels, and the (images, C·HH·WW, pixels) matrices
     in which column p is the flattened window of output pixel p. A block is a few
-    whole images, or else a few rows of one, so that memory does not grow with
-    the batch; it is that of one row, C·HH·WW·OW numbers, at the least. The next block takes the place of the matrices: they may be overwritten.
+    whole images, or else a few rows of one, so that memory does not grow with the
+    batch; it is that of one row, C·HH·WW·OW numbers, at the least. The next block
+    takes the place of the matrices: they may be overwritten.
     """
     N, C, H, W = x.shape
     OH, OW = H - HH + 1, W - WW + 1

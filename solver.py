@@ -145,10 +145,10 @@ class Solver:
             "num_train_samples": self.num_train_samples, "num_train": len(self.X_train),
             "params": {name: [list(value.shape), str(value.dtype)]
                        for name, value in model.params.items()},
-            "data": _fingerprint(X_train=self.X_train, y_train=self.y_train,
+            "data": fingerprint(X_train=self.X_train, y_train=self.y_train,
                                  X_val=self.X_val, y_val=self.y_val),
         } | {f"settings[{key!r}]": value for key, value in _dict("settings", settings).items()}
-        self._settings = _as_json(self._settings)
+        self._settings = as_json("Solver", self._settings)
 
     # ------------------------------------------------------------ training
 
@@ -466,6 +466,55 @@ def _digest(text, arrays):
     return sha256.hexdigest()
 
 
+def as_json(owner, settings):
+    """The settings as they come back from a checkpoint.
+
+    Raises ValueError, in the name of `owner`, for what cannot be kept.
+    """
+    def plain(value):
+        if isinstance(value, (np.ndarray, np.generic)):
+            return value.tolist()
+        raise TypeError(f"not a {type(value).__name__}")
+
+    kept = {}
+    for name, value in settings.items():
+        try:
+            kept[name] = json.loads(json.dumps(value, default=plain, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{owner}: {name} expects finite numbers, texts, arrays, and lists and "
+                             f"dicts of these ({error}), got {value!r}") from None
+    return kept
+
+
+def fingerprint(**parts):
+    """A short hash of up to 200 samples of each, to tell one data set from another."""
+    sha256 = hashlib.sha256()
+    for name, samples in parts.items():
+        some = np.linspace(0, len(samples) - 1, min(len(samples), 200)).astype(int)
+        try:
+            batch = samples[some]
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"Solver: data expects {name} to take an array of indices, as arrays "
+                             f"do ({error}), got a {type(samples).__name__}") from None
+        for array in _arrays_in(batch):
+            sha256.update(array.tobytes())
+    return sha256.hexdigest()[:16]
+
+
+def _arrays_in(samples):
+    """The arrays of a batch: of itself, or of the dicts, tuples and lists that it consists of."""
+    if isinstance(samples, (dict, tuple, list)):
+        for part in samples.values() if isinstance(samples, dict) else samples:
+            yield from _arrays_in(part)
+        return
+    array = np.asarray(samples)
+    if array.dtype.hasobject:
+        raise ValueError("Solver: data expects samples that are arrays of numbers, or dicts, "
+                         f"tuples and lists of such arrays; got a {type(samples).__name__} of "
+                         "objects")
+    yield array
+
+
 def save_atomically(path, write):
     """Call write(file) on a temporary file beside `path`, then put it in its place.
 
@@ -671,49 +720,3 @@ def _pair(name, wanted, result):
 
 def _copies(params):
     return {name: value.copy() for name, value in params.items()}
-
-
-def _as_json(settings):
-    """The settings as they come back from a checkpoint, or ValueError for what cannot be kept."""
-    def plain(value):
-        if isinstance(value, (np.ndarray, np.generic)):
-            return value.tolist()
-        raise TypeError(f"not a {type(value).__name__}")
-
-    kept = {}
-    for name, value in settings.items():
-        try:
-            kept[name] = json.loads(json.dumps(value, default=plain, allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"Solver: {name} expects finite numbers, texts, arrays, and lists and "
-                             f"dicts of these ({error}), got {value!r}") from None
-    return kept
-
-
-def _fingerprint(**parts):
-    """A short hash of up to 200 samples of each, to tell one data set from another."""
-    sha256 = hashlib.sha256()
-    for name, samples in parts.items():
-        some = np.linspace(0, len(samples) - 1, min(len(samples), 200)).astype(int)
-        try:
-            batch = samples[some]
-        except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"Solver: data expects {name} to take an array of indices, as arrays "
-                             f"do ({error}), got a {type(samples).__name__}") from None
-        for array in _arrays_in(batch):
-            sha256.update(array.tobytes())
-    return sha256.hexdigest()[:16]
-
-
-def _arrays_in(samples):
-    """The arrays of a batch: of itself, or of the dicts, tuples and lists that it consists of."""
-    if isinstance(samples, (dict, tuple, list)):
-        for part in samples.values() if isinstance(samples, dict) else samples:
-            yield from _arrays_in(part)
-        return
-    array = np.asarray(samples)
-    if array.dtype.hasobject:
-        raise ValueError("Solver: data expects samples that are arrays of numbers, or dicts, "
-                         f"tuples and lists of such arrays; got a {type(samples).__name__} of "
-                         "objects")
-    yield array

@@ -25,8 +25,8 @@ import time
 
 import experiment  # first: it says in one line what is missing
 import numpy as np
-from data.download import CONNECT_SECONDS, DownloadError, _Failure, _open
-from solver import (CheckpointError, DivergedError, Progress, _as_json, _fingerprint,
+from data.download import CONNECT_SECONDS, DownloadError, check_that_it_answers
+from solver import (CheckpointError, DivergedError, Progress, as_json, fingerprint,
                     save_atomically)
 
 try:
@@ -353,7 +353,7 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
         raise ValueError(f"train_model: num_epochs expects at least 1, got {num_epochs}")
     started = time.monotonic()
     criterion = nn.CrossEntropyLoss() if criterion is None else criterion
-    settings = _as_json({"epochs": num_epochs, **(settings or {})})
+    settings = as_json("train_model", {"epochs": num_epochs, **(settings or {})})
     parts = {"model": model, "optimizer": optimizer}
     if scheduler is not None:
         parts["scheduler"] = scheduler
@@ -749,7 +749,7 @@ def imagenet_model(arch):
     try:
         cache = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(weights.url))
         if not os.path.exists(cache):
-            check_that_somebody_answers(weights.url)
+            check_that_it_answers(weights.url, CONNECT_SECONDS)
         return torchvision.models.get_model(arch, weights=weights)
     except (OSError, RuntimeError) as error:  # no network; not what its checksum says
         raise experiment.UserError(
@@ -757,15 +757,6 @@ def imagenet_model(arch):
             "with --weights FILE, or train without with --weights none") from None
     finally:
         socket.setdefaulttimeout(patience)
-
-
-def check_that_somebody_answers(url):
-    """DownloadError within CONNECT_SECONDS if not; a name server may take half a minute."""
-    try:
-        with _open(url, 0, CONNECT_SECONDS, CONNECT_SECONDS):
-            pass
-    except _Failure as failure:
-        raise DownloadError(str(failure)) from None
 
 
 # ---------------------------------------------------------------- pictures
@@ -1176,7 +1167,7 @@ def train_scenarios(args, data, kind, loaders, device, model, weights):
     subject = name_of_pictures(kind, data["classes"])
 
     settings = {**experiment.config_of(args), **sizes, "seed": args.seed, "data": kind,
-                "classes": data["classes"], "hash of the pictures": _fingerprint(
+                "classes": data["classes"], "hash of the pictures": fingerprint(
                     **{name: data[name] for name in ("X_train", "y_train", "X_val", "y_val")})}
 
     def training(name, **more):
@@ -1185,7 +1176,7 @@ def train_scenarios(args, data, kind, loaders, device, model, weights):
 
     if model is None:
         model = pretrain(args, kind, device, training)
-    pretrained = {"hash of the pretrained weights": _fingerprint(
+    pretrained = {"hash of the pretrained weights": fingerprint(
         **{name: value.reshape(-1).cpu().numpy() for name, value in model.state_dict().items()})}
     results, histories, earlier = {}, {}, 0.0
     for name in [name for name in SCENARIOS if name in args.scenarios]:

@@ -2,6 +2,7 @@
 
 download()    tries the mirrors in turn, resumes what broke off, verifies, then renames into place.
 unpack_zip()  checks all members before it writes the first, unpacks beside the target, renames.
+check_that_it_answers()  limits the waiting of others' downloaders for an address.
 
 Only the standard library is needed. Nothing is printed unless `progress` asks for it.
 """
@@ -108,6 +109,17 @@ def download(urls, path, *, md5=None, sha256=None, size=None, max_bytes=MAX_BYTE
     except OSError as error:  # network trouble is a DownloadError by now: this is the disk
         raise DownloadError(f"cannot store {path}: {error.strerror or error}") from error
     return url
+
+
+def check_that_it_answers(url, seconds):
+    """DownloadError after so many seconds at the latest if an address does not answer.
+
+    For what others are to download: nobody else limits the time that a name server takes.
+    """
+    try:
+        _open(url, 0, seconds, seconds).close()
+    except _Failure as failure:
+        raise DownloadError(str(failure)) from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -62,8 +62,8 @@ def load_mnist(data_dir=None, *, download=True, progress=False, num_val=5000):
     X, y = _read_pair(paths["train-images-idx3-ubyte"], paths["train-labels-idx1-ubyte"])
     X_test, y_test = _read_pair(paths["t10k-images-idx3-ubyte"], paths["t10k-labels-idx1-ubyte"])
     if not 0 <= num_val < len(X):
-        raise DataError(f"MNIST: {folder} has {len(X):,} training images; of them num_val are taken "
-                        f"for validation, which expects 0 to {len(X) - 1}, got {num_val}")
+        raise DataError(f"MNIST: {folder} has {len(X):,} training images; of them num_val are "
+                        f"taken for validation, which expects 0 to {len(X) - 1}, got {num_val}")
     split = len(X) - num_val
     return {"X_train": X[:split], "y_train": y[:split],
             "X_val": X[split:], "y_val": y[split:],

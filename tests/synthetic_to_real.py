@@ -37,7 +37,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data-dir", metavar="DIR", help="folder with the four MNIST files")
     parser.add_argument("--seed", type=experiment.natural_number, default=0, metavar="N",
-                        help="of the drawn digits, the initial weights and the batches (default: 0)")
+                        help="of the drawn digits, the initial weights and the batches "
+                             "(default: 0)")
     parser.add_argument("--json", type=experiment.file_to_write, metavar="FILE",
                         help="write the figures there, too")
     args = parser.parse_args()
@@ -47,7 +48,8 @@ def main():
     print(f"60,000 digits drawn in {time.monotonic() - started:.1f} seconds", flush=True)
     fully_connected = real_accuracy(
         TwoLayerNet(784, 512, reg=1e-4, rng=args.seed), drawn, real, args.seed,
-        update_rule="sgd_momentum", optim_config={"learning_rate": 0.1, "momentum": 0.9}, num_epochs=8, label="two layers")
+        update_rule="sgd_momentum", optim_config={"learning_rate": 0.1, "momentum": 0.9},
+        num_epochs=8, label="two layers")
     convolutional = real_accuracy(
         ConvNet(reg=1e-3, rng=args.seed), drawn, real, args.seed, update_rule="adam",
         optim_config={"learning_rate": 1e-3}, num_epochs=8, label="convolution")

@@ -1028,7 +1028,7 @@ def test_without_a_network_insects_are_drawn_and_weights_are_named(tmp_path, cap
         raise DownloadError("no network")
 
     monkeypatch.setattr("data.hymenoptera.find_hymenoptera", unreachable)
-    monkeypatch.setattr(tl, "check_that_somebody_answers", unreachable)
+    monkeypatch.setattr(tl, "check_that_it_answers", unreachable)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     error = failing_run(capsys, "--data", "real", "--out", tmp_path)
     assert error == "error: no network\n"
