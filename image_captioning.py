@@ -61,7 +61,7 @@ class ByData:
 def arguments(argv=None):
     """The parsed command line; what it leaves to the data is a ByData, see with_defaults."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script=SCRIPT, epochs=ByData(15, 7, lstm=9),
+        __doc__.split("\n\n")[0], script=SCRIPT, epochs=ByData(15, 9, lstm=9),
         data_dir_help="folder in the layout of CS231n's coco_captioning")
     parser.add_argument("--cell", choices=CELLS, default="rnn", help="kind of network")
     parser.add_argument("--pca", action=argparse.BooleanOptionalAction, default=True,
@@ -81,7 +81,7 @@ def arguments(argv=None):
     parser.add_argument("--learning-rate", type=experiment.positive_number, default=1e-3,
                         metavar="X", help="of the first epoch")
     parser.add_argument("--lr-decay", type=experiment.positive_number, metavar="X",
-                        default=ByData(0.88, 0.68, lstm=0.87),
+                        default=ByData(0.88, 0.72, lstm=0.87),
                         help="the learning rate is multiplied by it after each epoch")
     for flag, default, meaning in (
             ("--dropout", ByData(0.4, 0.0), "the words' and the hidden states' numbers"),
