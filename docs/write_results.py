@@ -3,7 +3,7 @@
     python docs/write_results.py gather FOLDER [NAME ...]   take over what runs have left in FOLDER
     python docs/write_results.py                            write the documents
 
-RUNS below says which runs the documents report and which command each is. A script's run is
+RUNS in this file says which runs the documents report and which command each is. A script's run is
 read from FOLDER/NAME/metrics.json (run it with --out FOLDER/NAME), any other from FOLDER/NAME.json.
 gather keeps what the documents need in docs/results.json and pictures in docs/figures, then
 writes the documents. What is not in FOLDER stays as it was; what was never measured is
@@ -115,11 +115,9 @@ def gather(folder, names):
         if metrics is None:
             print(f"{name}: not in {folder}" + ("; kept" if name in stored else "; not measured"))
             continue
-        if run.script:
-            check(name, metrics)
-            for picture in run.pictures:
-                copy_picture(folder / name / f"{picture}.png",
-                             FIGURES / f"{name}_{picture}.png")
+        check(name, metrics)
+        for picture in run.pictures:
+            copy_picture(folder / name / f"{picture}.png", FIGURES / f"{name}_{picture}.png")
         stored[name] = needed(run, metrics)
         print(f"{name}: taken over")
     ordered = {name: stored[name] for name in RUNS if name in stored}
@@ -140,6 +138,14 @@ def read(folder, name):
 def check(name, metrics):
     """Raise UserError unless the run was of the command and the data that RUNS says."""
     run = RUNS[name]
+    if not run.script:
+        lacks = {(workload, threads) for workload in WORKLOADS for threads in (1, 2)} - {
+            (row["workload"], row["threads"]) for row in metrics["rows"]} \
+            if name == "benchmark" else ()
+        if lacks or metrics.get("seed", 0) != 0 or not metrics.get("homework", True):
+            raise experiment.UserError(f"{name} was not run as `{run.command}`, but with a part of "
+                                       "the workloads or another seed")
+        return
     if metrics["data"] != run.kind:
         raise experiment.UserError(f"{name} is to be of {run.kind} data, this run is of "
                                    f"{metrics['data']}")
@@ -172,7 +178,8 @@ def needed(run, metrics):
 
     Of the captions that people wrote, which are theirs, only which words the network's share.
     """
-    kept = {key: value for key, value in metrics.items() if key not in ("history", "samples")}
+    kept = {key: value for key, value in metrics.items()
+            if key not in ("history", "samples", "data_dir")}
     if run.samples and "samples" in metrics:
         kept["samples"] = {part: [shared_words(**sample) for sample in samples]
                            for part, samples in metrics["samples"].items()}
@@ -241,12 +248,9 @@ def machine(environment):
 def origin(name, result):
     """Which data, which command, how long, on what machine."""
     run = RUNS[name]
-    parts = [run.data, f"`{run.command}`"]
-    if "seconds" in result:
-        on = "a GPU and " if result.get("device", "cpu") != "cpu" else ""
-        parts.append(f"{duration(result['seconds'])} on {on}{machine(result['environment'])}")
-    else:
-        parts.append(result["machine"])
+    on = "a GPU and " if result.get("device", "cpu") != "cpu" else ""
+    place = result["machine"] if "machine" in result else machine(result["environment"])
+    parts = [run.data, f"`{run.command}`", f"{duration(result['seconds'])} on {on}{place}"]
     return "> " + " · ".join(part for part in parts if part)
 
 
@@ -325,7 +329,8 @@ def section_digits(results):
             convolutional(result),
             figure("cnn_synthetic", "mistakes", "Most confident mistakes on drawn digits"))),
         "How much of that holds for the real ones? Learned from drawn digits alone, the best epoch "
-        "chosen by drawn digits, tested on the 10,000 test images of MNIST:",
+        "chosen by drawn digits, tested on the 10,000 test images of MNIST. These networks are "
+        "trained as `tests/synthetic_to_real.py` says, for fewer epochs than those above:",
         reported("synthetic_to_real", results, lambda result: table(
             ["network", "MNIST's test images right"],
             [["two layers", percent(result["two_layer_network"])],
@@ -382,8 +387,9 @@ def section_captions(results):
     learned = [name for name in ("captions_rnn", "captions_lstm") if name in results]
     parts = [
         "## Image captioning",
-        "Losses are per word, BLEU is of the whole corpus against all captions of each picture, "
-        "both on validation pictures unless said otherwise."]
+        f"On {FLICKR}. Losses are per word, BLEU is of the whole corpus against all captions of "
+        "each picture, both on validation pictures unless said otherwise. How each network was "
+        "trained stands below."]
     if learned:
         parts.append(caption_scores(results, learned))
     for name, cell in (("captions_rnn", "RNN"), ("captions_lstm", "LSTM")):
@@ -440,8 +446,11 @@ def section_transfer(results):
         "Ants or bees? The validation accuracy of a network whose weights are all trained on, of "
         "one where only a new last layer is, and of one without pretraining. The epoch is chosen "
         "by the same pictures, as in the homework, so that the accuracies flatter a little. One "
-        "half is guessing: on so few pictures a network from scratch may learn nothing.",
-        "### SqueezeNet", curves("transfer_squeezenet", "SqueezeNet"),
+        "half is guessing: from so few pictures a network from scratch learns little.",
+        "### SqueezeNet",
+        "The ReLU that SqueezeNet has behind its scores is left out: with few classes all scores can "
+        "become 0 there, and learning ends.",
+        curves("transfer_squeezenet", "SqueezeNet"),
         "### ResNet-18 with partial weights", curves("transfer_resnet", "partial ResNet-18"),
         "### Drawn insects",
         reported("transfer_synthetic", results, lambda result: blocks(
@@ -521,7 +530,8 @@ command gave it, how long that took and on what machine.
   figures are below what the full weights give. With a network leave `--weights` out: torchvision
   downloads the full ones.
 * **DRAWN DATA** is made by the files in `data/synthetic_*.py`, for whoever is offline. Its
-  figures say that the programs work, and nothing about photographs or handwriting.
+  figures say that the programs work, and nothing about photographs or handwriting; only where
+  networks that learned from drawn digits are tested on MNIST does the text say otherwise.
 
 The scripts also save pages of photographs with what the networks say of them. They are not shown
 here, because the photographs belong to those who took them."""
@@ -560,7 +570,11 @@ def readme_experiments(results):
         line("convolutional network", "cnn_train", accuracy),
         line("captions, RNN", "captions_rnn", captions),
         line("captions, LSTM", "captions_lstm", captions),
-        line("transfer learning", "transfer_squeezenet", insects)], left=4)
+        line("transfer learning", "transfer_squeezenet", insects)], left=4) + "\n\n" + wrapped(
+            "The folder with Flickr8k in the layout of COCO's captions and SqueezeNet's rounded "
+            "weights are not published with this project. Without `--data-dir` the captions are "
+            "COCO's own, without `--weights` torchvision downloads the full ones. `python` stands "
+            "for `.venv/bin/python`.")
 
 
 def readme_hidden_sizes(result):
@@ -634,7 +648,8 @@ def main(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command")
     gathering = commands.add_parser("gather", help="take over what runs have left")
-    gathering.add_argument("folder", type=pathlib.Path, metavar="FOLDER")
+    gathering.add_argument("folder", type=pathlib.Path, metavar="FOLDER",
+                           help="where the runs have left their results")
     gathering.add_argument("names", nargs="*", metavar="NAME",
                            help=f"some of {', '.join(RUNS)} (default: all)")
     args = parser.parse_args(argv)

@@ -41,7 +41,7 @@ def test_every_picture_is_shown_and_every_picture_shown_is_of_a_stored_run():
     assert shown == {path.name for path in write_results.FIGURES.iterdir()}
 
 
-@pytest.mark.parametrize("name", sorted(set(SCRIPTS) & set(STORED)))
+@pytest.mark.parametrize("name", sorted(STORED))
 def test_a_stored_run_is_of_the_command_that_the_documents_name(name):
     if name.startswith("transfer"):
         pytest.importorskip("torchvision")
@@ -77,13 +77,17 @@ def made_up(name):
     """Metrics of a run that never was, as its command would leave them."""
     run = write_results.RUNS[name]
     if not run.script:
-        return {"benchmark": {"machine": "some machine", "homework": [], "rows": [
-                    {"workload": "W1", "threads": 1, "ours_ms": 1.0, "torch_ms": 3.0, "ratio": None,
-                     "quiet": False, "product_limit": 0.5, "extra_mb": 2.0}]},
+        return {"benchmark": {
+                    "machine": "some machine", "homework": [
+                        {"version": "loops", "forward_ms": 7.0, "backward_ms": 8.0}],
+                    "rows": [{"workload": workload, "threads": threads, "ours_ms": 1.0,
+                              "torch_ms": 3.0, "ratio": None, "quiet": False,
+                              "product_limit": 0.5, "extra_mb": 2.0}
+                             for workload in write_results.WORKLOADS for threads in (1, 2)]},
                 "autograder": {"theirs": 1, "in_layers": 5, "ours": 7, "mistakes": 7},
                 "synthetic_to_real": {"two_layer_network": 0.1234, "convolutional_network": 0.4321},
-                }[name] | ({} if name == "benchmark" else
-                           {"seconds": 3.0, "environment": ENVIRONMENT})
+                }[name] | {"seconds": 3.0} | ({} if name == "benchmark" else
+                                              {"environment": ENVIRONMENT})
     scenario = {"val_accuracy": 0.75, "before_accuracy": 0.5, "best_epoch": 2,
                 "trained_parameters": 12345, "seconds": 60.0}
     of_script = {
@@ -172,6 +176,15 @@ def test_a_run_of_another_command_is_refused(runs, change, message):
     with pytest.raises(write_results.experiment.UserError, match=re.escape(message)):
         write_results.main(["gather", str(runs), "cnn_train"])
     assert not write_results.STORED.exists()
+
+
+@pytest.mark.parametrize("name, change", [
+    ("synthetic_to_real", {"seed": 7}), ("benchmark", {"homework": []}),
+    ("benchmark", {"rows": made_up("benchmark")["rows"][1:]})])
+def test_a_part_of_a_tool_or_another_seed_is_refused(runs, name, change):
+    (runs / f"{name}.json").write_text(json.dumps(made_up(name) | change))
+    with pytest.raises(write_results.experiment.UserError, match=f"{name} was not run as"):
+        write_results.main(["gather", str(runs), name])
 
 
 def test_a_run_without_samples_says_so(runs):
