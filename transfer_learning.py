@@ -17,7 +17,6 @@ import copy
 import hashlib
 import io
 import os
-import pickle
 import socket
 import sys
 import textwrap
@@ -602,12 +601,12 @@ def _load(path, error_type, advice, saved=None):
         return torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise error_type(f"{path} does not exist") from None
-    except pickle.UnpicklingError:  # what torch says of it is about its own arguments
-        raise error_type(f"{path} cannot be read as weights or a checkpoint: it is damaged, or "
-                         f"holds more than tensors, numbers and texts. {advice}") from None
     except Exception as error:  # torch.load raises whatever its unpickler meets
-        raise error_type(f"{path} cannot be read as weights or a checkpoint "
-                         f"({_first_line(error)}). {advice}") from None
+        # What torch says of code in a file is about torch's own arguments.
+        reason = "it is damaged, or holds more than tensors, numbers and texts" \
+            if type(error).__name__ == "UnpicklingError" else _first_line(error)
+        raise error_type(f"{path} cannot be read as weights or a checkpoint ({reason}). "
+                         f"{advice}") from None
 
 
 def _first_line(error):
