@@ -1,6 +1,6 @@
 """A small convolutional network learns to read digits.
 
-EECS 545 homework 4, question 5: train conv - relu - 2x2 max pool - fc - relu - fc - softmax
+EECS 545 homework 4, question 3: train conv - relu - 2x2 max pool - fc - relu - fc - softmax
 on MNIST and report the accuracy on the test set. Takes MNIST from data/mnist or --data-dir,
 else downloads it, else draws digits of its own.
 """
@@ -80,6 +80,7 @@ def feature_maps_figure(model, image, title, columns=8):
 
 def main(argv=None):
     """The whole experiment."""
+    experiment.reuse_memory()
     args = arguments(argv)
     finished = experiment.finished_summary(args, summary)
     if finished:

@@ -1,6 +1,7 @@
 """What the experiment scripts share: flags, data, the results folder, pictures, errors."""
 import argparse
 import contextlib
+import ctypes
 import glob
 import importlib.util
 import json
@@ -116,6 +117,22 @@ def file_to_write(text):
     if not text or os.path.isdir(text) or not os.path.isdir(parent):
         raise argparse.ArgumentTypeError(f"expects a file in a folder that exists, got {text!r}")
     return text
+
+
+def reuse_memory():
+    """Tell glibc to keep freed memory for the next array; nothing where there is no glibc.
+
+    By default it returns large freed blocks to Linux, and the next array of that size costs more
+    in page faults than in arithmetic. Measured with one thread (docs/results.md, "Speed", last
+    column): without this call a step of the CNN takes 1.6 times as long, one of the captioning RNN
+    1.05 times. The price is that a process keeps its peak memory, which rises by at most 2 MB in
+    those workloads. Has no effect on arrays that exist already, so call it first.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt, mmap_threshold, trim_threshold = ctypes.CDLL(None).mallopt, -3, -1
+        if not mallopt(mmap_threshold, 1 << 30):
+            mallopt(mmap_threshold, 1 << 25)    # older versions of glibc refuse more than 32 MB
+        mallopt(trim_threshold, 1 << 30)
 
 
 def run(main):

@@ -1,8 +1,17 @@
 """A network of two fully connected layers: fc - relu - fc - softmax."""
+import math
+
 import numpy as np
 
-from layers import (as_float_array, check_options, checked_sizes, fc_backward, fc_forward,
-                    initial_weights, random_generator, relu_backward, relu_forward, softmax_loss)
+from checks import arrays, number, positive_integers
+from layers import fc_backward, fc_forward, relu_backward, relu_forward, softmax_loss
+
+try:
+    from layers import fc_weights_backward
+except ImportError:                             # layers with the functions of the course alone
+    def fc_weights_backward(dout, cache):
+        """(dw, db) of a layer, at the price of a dx that nobody needs."""
+        return fc_backward(dout, cache)[1:]
 
 
 class TwoLayerNet:
@@ -13,27 +22,28 @@ class TwoLayerNet:
 
     Args:
         input_dim, hidden_dim, num_classes: sizes of the layers
-        weight_scale: standard deviation of the initial weights; None takes
-            √(2 / inputs of the layer), which keeps the activations' size from layer
-            to layer (He et al., "Delving deep into rectifiers", 2015). Biases start at 0.
+        weight_scale: standard deviation of the initial weights; None takes √(2 / inputs of the
+            layer), which keeps the size of the activations from layer to layer (He et al.,
+            "Delving deep into rectifiers", 2015). Biases start at 0.
         reg: strength of the L2 penalty ½·reg·Σ W² on W1 and W2
         dtype: of the parameters; inputs are converted to it
         rng: numpy.random.Generator or a seed, for the initial weights
     """
 
-    def __init__(self, input_dim=784, hidden_dim=100, num_classes=10, *,
-                 weight_scale=None, reg=0.0, dtype=np.float32, rng=None):
-        input_dim, hidden_dim, num_classes = checked_sizes(
+    def __init__(self, input_dim=784, hidden_dim=100, num_classes=10, weight_scale=None, reg=0.0,
+                 dtype=np.float32, rng=None):
+        input_dim, hidden_dim, num_classes = positive_integers(
             "TwoLayerNet", input_dim=input_dim, hidden_dim=hidden_dim, num_classes=num_classes)
-        self.reg, self.dtype = check_options("TwoLayerNet", reg, dtype)
-        rng = random_generator("TwoLayerNet", rng)
+        self.reg, self.dtype = number("TwoLayerNet", "reg", reg), dtype
+        rng = np.random.default_rng(rng)
 
-        def weights(*shape):
-            return initial_weights(rng, shape, shape[0], weight_scale, self.dtype)
+        def weights(inputs, outputs):
+            scale = math.sqrt(2 / inputs) if weight_scale is None else weight_scale
+            return (scale * rng.standard_normal((inputs, outputs))).astype(dtype)
 
         self.params = {
-            "W1": weights(input_dim, hidden_dim), "b1": np.zeros(hidden_dim, self.dtype),
-            "W2": weights(hidden_dim, num_classes), "b2": np.zeros(num_classes, self.dtype),
+            "W1": weights(input_dim, hidden_dim), "b1": np.zeros(hidden_dim, dtype),
+            "W2": weights(hidden_dim, num_classes), "b2": np.zeros(num_classes, dtype),
         }
 
     def loss(self, X, y=None):
@@ -43,10 +53,10 @@ class TwoLayerNet:
             X: (N, ...), each sample has input_dim numbers
             y: (N,) integer labels, 0 <= y < num_classes
         Returns scores (N, num_classes), or (loss, grads) with the keys of params.
-        Raises ValueError where the sizes do not fit.
         """
-        X = as_float_array("TwoLayerNet", "X", X).astype(self.dtype, copy=False)
         W1, b1, W2, b2 = (self.params[name] for name in ("W1", "b1", "W2", "b2"))
+        _, X = arrays("TwoLayerNet", W1=(W1, "DH"), X=(X, "ND..."))
+        X = X.reshape(len(X), -1).astype(self.dtype, copy=False)
         hidden, cache1 = fc_forward(X, W1, b1)
         active, cache_relu = relu_forward(hidden)
         scores, cache2 = fc_forward(active, W2, b2)
@@ -56,7 +66,7 @@ class TwoLayerNet:
         loss, dscores = softmax_loss(scores, y)
         dactive, dW2, db2 = fc_backward(dscores, cache2)
         dhidden = relu_backward(dactive, cache_relu)
-        _, dW1, db1 = fc_backward(dhidden, cache1, needs_dx=False)
+        dW1, db1 = fc_weights_backward(dhidden, cache1)
         if self.reg:
             # L += ½·reg·ΣW²  ⇒  dW += reg·W   (docs/derivations.md, "Weight decay")
             loss += 0.5 * self.reg * (np.vdot(W1, W1) + np.vdot(W2, W2))

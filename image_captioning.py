@@ -1,6 +1,6 @@
 """A recurrent network learns to describe pictures.
 
-EECS 545 homework 4, image captioning: train a plain RNN or an LSTM to write the captions of
+EECS 545 homework 4, question 4: train a plain RNN or an LSTM to write the captions of
 COCO pictures, word by word, from features of the picture. Takes a folder in COCO's layout
 from data/coco_captioning or --data-dir, else downloads it (about 1 GB, and asks first), else
 draws small scenes with captions of its own.
@@ -280,8 +280,9 @@ def write_captions(model, data, part, pictures, max_length, **options):
 
 
 def writing_options(args):
-    """How captions are written: with <UNK> only where they are learned by heart."""
-    return {"max_length": args.max_length, "allow_unknown": bool(args.overfit)}
+    """How captions are written: up to <END>, and with <UNK> only where they are overfitted."""
+    never = ("<NULL>", "<START>") if args.overfit else ("<NULL>", "<START>", "<UNK>")
+    return {"max_length": args.max_length, "stop": True, "never": never}
 
 
 def score(model, data, pictures, max_length, **options):
@@ -443,6 +444,7 @@ def summary(metrics, out):
 
 def main(argv=None):
     """The whole experiment."""
+    experiment.reuse_memory()
     args = arguments(argv)
     # Which data a finished run is about is only known by its settings.
     for kind in ("real", "synthetic"):

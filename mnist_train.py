@@ -109,6 +109,7 @@ def first_layer_figure(model, title, rows=6, columns=10):
 
 def main(argv=None):
     """The whole experiment."""
+    experiment.reuse_memory()
     args = arguments(argv)
     finished = experiment.finished_summary(args, summary)
     if finished:

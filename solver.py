@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 import optim
-from layers import as_float_array, as_indices, is_number
+from checks import arrays, indices, number
 
 HISTORIES = "loss_history", "train_acc_history", "val_acc_history"
 # What a decaying or growing learning rate is kept between.
@@ -24,8 +24,8 @@ def accuracy(model, X, y):
     The total is NaN where a score is: argmax would take it for the largest.
     Raises ValueError for labels that are not integers, out of range or too few.
     """
-    scores = as_float_array("accuracy", "scores", model.loss(X), ndim=2)
-    y = as_indices("accuracy", "y", y, scores.shape[:1], scores.shape[1])
+    scores, = arrays("accuracy", scores=(model.loss(X), "NC"))
+    y = indices("accuracy", "y", y, scores.shape[:1], scores.shape[1])
     right = np.nan if np.isnan(scores).any() else int(np.sum(np.argmax(scores, axis=1) == y))
     return right, len(y)
 
@@ -387,7 +387,7 @@ class Solver:
         if type(epoch) is not int or type(batches) is not int or epoch < 0 \
                 or not 0 <= batches <= self.batches_per_epoch:
             return f"epoch {epoch!r}, batch {batches!r}"
-        if not is_number(state["seconds"], least=0) or np.isnan(state["best_val_acc"]):
+        if not state["seconds"] >= 0 or np.isnan(state["best_val_acc"]):
             return f"{state['seconds']!r} seconds, best metric {state['best_val_acc']!r}"
         expected = {name: (value.shape, value.dtype) for name, value in self.model.params.items()}
         for group in ("params", "best") if epoch else ("params",):
@@ -670,7 +670,7 @@ def _rule(update_rule):
 
 
 def _positive(name, value):
-    if not is_number(value, least=0) or value == 0:
+    if number("Solver", name, value) == 0:
         raise ValueError(f"Solver: {name} expects a positive number, got {value!r}")
     return float(value)
 

@@ -1,6 +1,6 @@
 """A pretrained network learns to tell ants from bees.
 
-EECS 545 homework 4, transfer learning: take a network that was trained on many pictures,
+EECS 545 homework 4, question 5: take a network that was trained on many pictures,
 and either fine-tune all of it or train only a new last layer on top of the frozen rest.
 Both are compared with the same network trained from scratch. Takes the ants and bees from
 data/hymenoptera_data, downloads them, or draws insects of its own; --data-dir takes any
@@ -1117,6 +1117,7 @@ def summary(metrics, out):
 
 def main(argv=None):
     """The whole experiment."""
+    experiment.reuse_memory()
     args = arguments(argv)
     device = choose_device(args.device)
     with together(device), named_lack_of_memory():

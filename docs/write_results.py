@@ -315,7 +315,7 @@ def section_digits(results):
             two_layers(result),
             figure("mnist_train", "hidden_sizes", "Validation accuracy by hidden units, MNIST"),
             figure("mnist_train", "mistakes", "Most confident mistakes, MNIST"))),
-        "## Digits: a convolutional network", "*Question 5.*",
+        "## Digits: a convolutional network", "*Question 3.*",
         reported("cnn_train", results, lambda result: blocks(
             convolutional(result),
             figure("cnn_train", "learning_curves", "Learning curves on MNIST"),
@@ -387,7 +387,7 @@ def section_captions(results):
     learned = [name for name in ("captions_rnn", "captions_lstm") if name in results]
     parts = [
         "## Image captioning",
-        f"On {FLICKR}. Losses are per word, BLEU is of the whole corpus against all captions of "
+        f"*Question 4.* On {FLICKR}. Losses are per word, BLEU is of the whole corpus against all captions of "
         "each picture, both on validation pictures unless said otherwise. How each network was "
         "trained stands below."]
     if learned:
@@ -462,7 +462,8 @@ def section_transfer(results):
 
 WORKLOADS = {
     "W1": "SGD step of a 784-500-10 network, batch 100",
-    "W1-100": "the same with 100 hidden units",
+    "W1-dx": "the same, with the gradient of the images",
+    "W1-100": "SGD step of a 784-100-10 network, batch 100",
     "W2": "SGD step of the convolutional network, batch 100",
     "W2-dx": "the same, with the gradient of the images",
     "W3a": "convolution and gradients, x (64, 32, 28, 28), w (64, 32, 3, 3)",
@@ -478,16 +479,18 @@ def section_speed(results):
         rows = [[row["workload"], WORKLOADS[row["workload"]], row["threads"],
                  f"{row['ours_ms']:.2f}", f"{row['torch_ms']:.2f}",
                  f"{row['ratio']:.2f}" if row["quiet"] else "busy",
-                 f"{row['product_limit']:.0%}", f"{row['extra_mb']:.1f}"]
+                 f"{row['product_limit']:.0%}", f"{row['extra_mb']:.1f}",
+                 f"{row['bare_ms'] / row['ours_ms']:.2f}"]
                 for row in result["rows"]]
         versions = [[row["version"], f"{row['forward_ms']:,.2f}", f"{row['backward_ms']:,.2f}"]
                     for row in result["homework"]]
         return blocks(
             "Milliseconds, ours and PyTorch's; a ratio below 1 is faster than PyTorch. The product "
             "limit is the time that the multiplications alone would take at the speed of one "
-            "large matrix product, as a share of ours.",
+            "large matrix product, as a share of ours. The last column says how many times as long "
+            "ours takes without `experiment.reuse_memory()`, which all scripts call first.",
             table(["", "workload", "threads", "ours", "PyTorch", "ratio", "product limit",
-                   "extra MB"], rows, left=2),
+                   "extra MB", "without"], rows, left=2),
             "Memory that the convolution takes beyond its results, forwards and backwards; it does "
             "not grow with the batch:" if result.get("convolution") else "",
             table(["convolution of", "extra MB"], [
@@ -502,10 +505,9 @@ def section_speed(results):
 
 def caught(result):
     return (f"The autograder knows {result['mistakes']} mistakes. The kind of test that courses "
-            f"publish, a fixed example and the numerical gradient of the student's own forward "
-            f"pass, catches {result['theirs']} of them: {result['theirs']} of the "
-            f"{result['in_layers']} in `layers.py`, none in what it does not test. The autograder "
-            f"catches {result['ours']}.")
+            f"publish for a layer, a fixed example and the numerical gradient of the student's own "
+            f"forward pass, catches {result['theirs']} of the {result['covered']} in layers; update "
+            f"rules and models were not compared. The autograder catches {result['ours']} of all.")
 
 
 def section_autograder(results):

@@ -3,6 +3,7 @@
     python tests/benchmark.py                 all workloads, with 1 and with 2 threads
     python tests/benchmark.py --only W2 W3a   some of them
     python tests/benchmark.py --json FILE     the figures as JSON, too
+    python tests/benchmark.py --against DIR   time the project as it is in DIR, too
 
 How it measures:
 
@@ -14,6 +15,9 @@ How it measures:
 * Every process times one and the same matrix product as well. Where it, or the workload, is
   not equally fast in at least two rounds, the machine was busy: no ratio is concluded, the
   table says "busy", and the exit code is 3.
+* "ours" has called experiment.reuse_memory(), as all scripts do; "bare" has not, like somebody
+  who imports the layers and nothing else. With --against, "before" is the project in another
+  folder, timed by its own tests/benchmark.py as it reports itself.
 * "product limit" is the time that the workload's multiplications would take at the speed of
   a large matrix product, measured beside it, divided by our time: 100 % cannot be beaten
   without doing less arithmetic.
@@ -41,9 +45,9 @@ sys.path.insert(0, str(ROOT))
 
 import cnn
 import experiment
+import fc_net
 import layers
 import optim
-from fc_net import TwoLayerNet
 from rnn import CaptioningRNN
 from solver import Progress, save_atomically
 
@@ -60,6 +64,16 @@ def labels(N, C=10):
     return np.random.default_rng(1).integers(0, C, N)
 
 
+def skip_input_gradient(skip):
+    """Let the models skip the gradient of the data, or compute it as with a student's layers."""
+    if skip:
+        fc_net.fc_weights_backward = layers.fc_weights_backward
+        cnn.conv_weights_backward = layers.conv_weights_backward
+    else:
+        fc_net.fc_weights_backward = lambda dout, cache: layers.fc_backward(dout, cache)[1:]
+        cnn.conv_weights_backward = lambda dout, cache: layers.conv_backward(dout, cache)[1]
+
+
 class DigitNet:
     """One SGD step of a network on a batch of 100 digits."""
 
@@ -73,10 +87,8 @@ class DigitNet:
         if self.convolution:
             model = cnn.ConvNet(hidden_dim=self.hidden_dim, rng=0)
         else:
-            model = TwoLayerNet(784, self.hidden_dim, 10, rng=0)
-        if self.input_gradient:
-            # The model skips the gradient of the images; here it does all of the work.
-            cnn.conv_backward = lambda dout, cache, needs_dx: layers.conv_backward(dout, cache)
+            model = fc_net.TwoLayerNet(784, self.hidden_dim, 10, rng=0)
+        skip_input_gradient(not self.input_gradient)
         configs = {name: {"learning_rate": LEARNING_RATE} for name in model.params}
 
         def step():
@@ -110,7 +122,7 @@ class DigitNet:
     def multiplications(self):
         N, H = len(self.x), self.hidden_dim
         if not self.convolution:
-            return N * (2 * 784 * H + 3 * H * 10)
+            return N * ((3 if self.input_gradient else 2) * 784 * H + 3 * H * 10)
         convolution = N * 32 * 22 * 22 * 49
         return (convolution * (3 if self.input_gradient else 2)
                 + N * 3 * (32 * 11 * 11 * H + H * 10))
@@ -159,9 +171,6 @@ class Captions:
         special = {"<NULL>": 0, "<START>": 1, "<END>": 2}
         self.model = CaptioningRNN({**special, **{f"word {i}": i for i in range(3, self.V)}},
                                    self.D, self.W, self.H, rng=0)
-        if sampling:
-            # Nobody stops early: all captions have their 16 words.
-            self.model.params["b_vocab"][2] = -1e9
 
     def numpy_step(self):
         model = self.model
@@ -191,8 +200,6 @@ class Captions:
             target.data = source.contiguous()
         features = torch.tensor(self.features)
         if self.sampling:
-            score.bias.data[:2] = -torch.inf    # neither <NULL> nor <START>
-
             @torch.no_grad()
             def sample():
                 h, words = project(features), torch.ones(len(features), dtype=torch.long)
@@ -228,6 +235,7 @@ class Captions:
 
 WORKLOADS = {
     "W1": lambda: DigitNet(hidden_dim=500),
+    "W1-dx": lambda: DigitNet(hidden_dim=500, input_gradient=True),
     "W1-100": lambda: DigitNet(hidden_dim=100),
     "W2": lambda: DigitNet(convolution=True),
     "W2-dx": lambda: DigitNet(convolution=True, input_gradient=True),
@@ -369,7 +377,6 @@ def time_ours(names):
         workload = WORKLOADS[name]()
         result["ms"][name] = fastest(workload.numpy_step())
         result["limit"][name] = 2 * workload.multiplications / gflops / 1e6 / result["ms"][name]
-        cnn.conv_backward = layers.conv_backward
     return result
 
 
@@ -386,7 +393,6 @@ def time_torch(names):
 
 def peak_extra_bytes(function):
     """The peak of traced memory during a call, beyond the results."""
-    layers._free_blocks.clear()                 # what is reused would not be seen
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
@@ -411,7 +417,6 @@ def measure_memory(names):
         workload = WORKLOADS[name]()
         step = workload.numpy_step()
         result["workloads"][name] = peak_extra_bytes(step)
-        cnn.conv_backward = layers.conv_backward
     for name, x_shape, w_shape in (("W2", (100, 1, 28, 28), (32, 1, 7, 7)),
                                    ("W2, 1000 images", (1000, 1, 28, 28), (32, 1, 7, 7)),
                                    ("W3a", (64, 32, 28, 28), (64, 32, 3, 3)),
@@ -421,17 +426,23 @@ def measure_memory(names):
     return result
 
 
-CHILDREN = {"ours": time_ours, "torch": time_torch, "memory": measure_memory,
-            "homework": lambda names: homework_rows()}
+def time_ours_with_reuse(names):
+    """The same with experiment.reuse_memory(), as the scripts train."""
+    experiment.reuse_memory()
+    return time_ours(names)
 
 
-def child(kind, names, threads):
+CHILDREN = {"ours": time_ours_with_reuse, "bare": time_ours, "torch": time_torch,
+            "memory": measure_memory, "homework": lambda names: homework_rows()}
+
+
+def child(kind, names, threads, script=__file__):
     """Run one of CHILDREN in a fresh process with so many threads; returns its result."""
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(("OPENBLAS_", "OMP_", "MKL_", "GOTO_", "BLIS_"))}
     environment |= {name: str(threads) for name in
                     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    done = subprocess.run([sys.executable, __file__, "--child", kind, "--only", *names],
+    done = subprocess.run([sys.executable, script, "--child", kind, "--only", *names],
                           env=environment, capture_output=True, text=True)
     if done.returncode:
         raise experiment.UserError(f"the {kind} process failed: {done.stderr.strip()[-500:]}")
@@ -446,30 +457,34 @@ def steady(values, tolerance):
     return second <= best * (1 + tolerance)
 
 
-def row(name, threads, ours, torch, extra_bytes, tolerance=0.1):
-    """The figures of one workload with so many threads, out of all rounds."""
-    times = {"ours": [result["ms"][name] for result in ours],
-             "torch": [result["ms"][name] for result in torch]}
-    speeds = {"ours": [1 / result["gflops"] for result in ours],
-              "torch": [1 / result["gflops"] for result in torch]}
-    quiet = all(steady(values, tolerance) for part in (times, speeds) for values in part.values())
-    ours_ms, torch_ms = min(times["ours"]), min(times["torch"])
+def row(name, threads, results, extra_bytes, tolerance=0.1):
+    """The figures of one workload with so many threads; results: kind -> what each round gave."""
+    times = {kind: [result["ms"][name] for result in rounds] for kind, rounds in results.items()}
+    quiet = all(steady(values, tolerance) for kind in ("ours", "torch") for values in
+                (times[kind], [1 / result["gflops"] for result in results[kind]]))
+    ms = {f"{kind}_ms": min(values) for kind, values in times.items()}
+    ours = results["ours"]
     gflops = max(result["gflops"] for result in ours)
     multiply_ms = ours[0]["limit"][name] * ours[0]["ms"][name] * ours[0]["gflops"] / gflops
-    return {"workload": name, "threads": threads, "ours_ms": ours_ms, "torch_ms": torch_ms,
-            "ratio": ours_ms / torch_ms if quiet else None, "quiet": quiet,
-            "product_limit": multiply_ms / ours_ms, "gflops": gflops, "extra_mb": extra_bytes / 1e6}
+    return {"workload": name, "threads": threads, **ms,
+            "ratio": ms["ours_ms"] / ms["torch_ms"] if quiet else None, "quiet": quiet,
+            "product_limit": multiply_ms / ms["ours_ms"], "gflops": gflops,
+            "extra_mb": extra_bytes / 1e6}
 
 
 def table(rows):
     """The figures for the eye."""
+    against = "before_ms" in rows[0]
     lines = [f"{'workload':<9}{'threads':>8}{'ours ms':>10}{'PyTorch ms':>12}{'ratio':>8}"
-             f"{'product limit':>15}{'extra MB':>10}"]
+             f"{'product limit':>15}{'extra MB':>10}{'bare/ours':>11}"
+             + f"{'before ms':>11}{'ours/before':>13}" * against]
     for r in rows:
         ratio = f"{r['ratio']:.2f}" if r["quiet"] else "busy"
         lines.append(f"{r['workload']:<9}{r['threads']:>8}{r['ours_ms']:>10.2f}"
                      f"{r['torch_ms']:>12.2f}{ratio:>8}{r['product_limit']:>15.0%}"
-                     f"{r['extra_mb']:>10.1f}")
+                     f"{r['extra_mb']:>10.1f}{r['bare_ms'] / r['ours_ms']:>11.2f}"
+                     + (f"{r['before_ms']:>11.2f}{r['ours_ms'] / r['before_ms']:>13.2f}"
+                        if against else ""))
     return "\n".join(lines)
 
 
@@ -488,16 +503,19 @@ def report(result):
     return "\n".join(lines)
 
 
-def measure(names, thread_counts, rounds, homework):
+def measure(names, thread_counts, rounds, homework, against=None):
     """All figures, as a dict."""
-    ours = {threads: [] for threads in thread_counts}
-    torch = {threads: [] for threads in thread_counts}
+    scripts = {"ours": __file__, "torch": __file__, "bare": __file__}
+    if against:
+        scripts["before"] = str(pathlib.Path(against, "tests", "benchmark.py"))
+    results = {threads: {kind: [] for kind in scripts} for threads in thread_counts}
     started = time.monotonic()
-    progress = Progress(rounds * len(thread_counts) * 2, label="benchmark")
+    progress = Progress(rounds * len(thread_counts) * len(scripts), label="benchmark")
     for _ in range(rounds):
         for threads in thread_counts:
-            for kind, results in (("ours", ours), ("torch", torch)):
-                results[threads].append(child(kind, names, threads))
+            for kind, script in scripts.items():
+                results[threads][kind].append(
+                    child("ours" if kind == "before" else kind, names, threads, script))
                 progress.step(f"{kind} with {threads} threads")
     progress.end()
     memory = child("memory", names, 1)
@@ -505,9 +523,9 @@ def measure(names, thread_counts, rounds, homework):
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "
                    f"{platform.python_version()}, NumPy {np.__version__}, "
-                   f"PyTorch {torch[thread_counts[0]][0]['version']}, float32, minimum of "
-                   f"{rounds} rounds",
-        "rows": [row(name, threads, ours[threads], torch[threads], memory["workloads"][name])
+                   f"PyTorch {results[thread_counts[0]]['torch'][0]['version']}, float32, "
+                   f"minimum of {rounds} rounds",
+        "rows": [row(name, threads, results[threads], memory["workloads"][name])
                  for name in names for threads in thread_counts],
         "convolution": memory["convolution"],
         "homework": homework_times,
@@ -527,13 +545,16 @@ def main():
                         help="processes of each kind, at least 2 (default: 5)")
     parser.add_argument("--json", type=experiment.file_to_write, metavar="FILE",
                         help="write the figures there, too")
+    parser.add_argument("--against", type=experiment.folder, metavar="DIR",
+                        help="another version of this project, to be timed in turns with this one")
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
     args = parser.parse_args()
     names = args.only or list(WORKLOADS)
     if args.child:
         json.dump(CHILDREN[args.child](names), sys.stdout)
         return
-    result = measure(names, args.threads, max(2, args.rounds), homework=args.only is None)
+    result = measure(names, args.threads, max(2, args.rounds), homework=args.only is None,
+                     against=args.against)
     print(report(result), flush=True)
     if args.json:
         save_atomically(args.json, lambda file: file.write(

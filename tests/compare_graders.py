@@ -3,10 +3,10 @@
     python tests/compare_graders.py                 print the numbers
     python tests/compare_graders.py --json FILE     and write them to a file
 
-The published kind of test has one fixed example for each layer: the forward pass
-against known numbers, the backward pass against the numerical gradient of the forward
-pass of the same file. It covers layers.py; for the recurrent layers, the update rules
-and the models courses publish no test.
+The published kind of test has one fixed example for each layer: the forward pass against known
+numbers, the backward pass against the numerical gradient of the forward pass of the same file. It
+is applied here to every layer of layers.py and rnn_layers.py that the autograder grades, but not to
+update rules and models.
 """
 import argparse
 import functools
@@ -33,14 +33,29 @@ def examples():
     def grid(*shape):
         return np.linspace(-0.3, 0.4, int(np.prod(shape))).reshape(shape)
 
+    def normal(*shape):
+        return rng.normal(size=shape)
+
+    def ids(*shape, upper):
+        return rng.integers(0, upper, shape)
+
     return {
         "fc": ((grid(2, 4, 5, 6), grid(120, 3), grid(3)),
-               (rng.normal(size=(10, 2, 3)), rng.normal(size=(6, 5)), rng.normal(size=5))),
-        "relu": ((grid(3, 4),), (rng.normal(size=(10, 10)),)),
-        "conv": ((grid(1, 1, 4, 4), grid(1, 1, 2, 2)),
-                 (rng.normal(size=(1, 1, 5, 5)), rng.normal(size=(1, 1, 3, 3)))),
-        "max_pool": ((grid(2, 3, 4, 4), pool_param), (rng.normal(size=(3, 2, 8, 8)), pool_param)),
-        "softmax_loss": ((0.001 * rng.normal(size=(50, 10)), rng.integers(0, 10, 50)),) * 2,
+               (normal(10, 2, 3), normal(6, 5), normal(5))),
+        "relu": ((grid(3, 4),), (normal(10, 10),)),
+        "conv": ((grid(1, 1, 4, 4), grid(1, 1, 2, 2)), (normal(1, 1, 5, 5), normal(1, 1, 3, 3))),
+        "max_pool": ((grid(2, 3, 4, 4), pool_param), (normal(3, 2, 8, 8), pool_param)),
+        "softmax_loss": ((0.001 * normal(50, 10), ids(50, upper=10)),) * 2,
+        "rnn_step": ((grid(3, 10), grid(3, 4), grid(10, 4), grid(4, 4), grid(4)),
+                     (normal(4, 5), normal(4, 6), normal(5, 6), normal(6, 6), normal(6))),
+        "rnn": ((grid(3, 2, 4), grid(2, 5), grid(4, 5), grid(5, 5), grid(5)),
+                (normal(10, 2, 3), normal(2, 5), normal(3, 5), normal(5, 5), normal(5))),
+        "word_embedding": ((np.array([[0, 3, 1, 2], [2, 1, 0, 3]]), grid(5, 3)),
+                           (ids(50, 3, upper=5), normal(5, 6))),
+        "temporal_fc": ((grid(2, 3, 4), grid(4, 3), grid(3)),
+                        (normal(2, 3, 4), normal(4, 5), normal(5))),
+        "temporal_softmax_loss": ((normal(7, 8, 9), ids(7, 8, upper=9),
+                                   rng.random((7, 8)) > 0.5),) * 2,
     }
 
 
@@ -110,15 +125,17 @@ def verdict_on(mistake, seed=0):
 
 
 def count_caught(verdict_on=verdict_on):
-    """How many mistakes there are and how many are caught, named, in all and for each function."""
+    """How many mistakes there are, how many of these are in what the published kind of test covers
+    (covered), and how many are caught and named, in all and for each function.
+    """
     functions = {}
-    counts = {"mistakes": 0, "in_layers": 0, "theirs": 0, "ours": 0, "named": 0}
+    counts = {"mistakes": 0, "covered": 0, "theirs": 0, "ours": 0, "named": 0}
     for mistake in autograder.MISTAKES:
         name = mistaken_layers.subject_of(mistake.function).name
         verdict = verdict_on(mistake)
         ours = verdict.status == "fail"
         theirs = name in EXAMPLES and not course_accepts(name, mistake)
-        counts["in_layers"] += name in EXAMPLES
+        counts["covered"] += name in EXAMPLES
         counts["named"] += mistake.name in verdict.mistakes
         row = functions.setdefault(mistake.function, {"theirs": 0, "ours": 0, "mistakes": 0})
         for totals in (counts, row):
@@ -130,8 +147,8 @@ def count_caught(verdict_on=verdict_on):
 
 def sentence_of(counts):
     """The numbers in words."""
-    return ("theirs caught {theirs} of {mistakes} mistakes ({theirs} of {in_layers} in layers.py, "
-            "none in what they do not test); ours caught {ours} of {mistakes}, and named {named}"
+    return ("theirs caught {theirs} of {mistakes} mistakes ({theirs} of {covered} in the layers; "
+            "update rules and models are not compared); ours caught {ours} of {mistakes}, and named {named}"
             ).format(**counts)
 
 

@@ -34,6 +34,7 @@ def real_accuracy(model, drawn, real, seed, **options):
 
 def main():
     """The experiment."""
+    experiment.reuse_memory()
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data-dir", metavar="DIR", help="folder with the four MNIST files")
     parser.add_argument("--seed", type=experiment.natural_number, default=0, metavar="N",

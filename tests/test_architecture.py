@@ -10,15 +10,25 @@ SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "data").glob("*.py")])
 EVERYWHERE = {*sys.stdlib_module_names, "numpy"}
 SCRIPTS = {"mnist_train", "cnn_train", "image_captioning", "transfer_learning"}
 
+# What the published course asks its students to write.
+COURSE = {
+    "layers": {"fc_forward", "fc_backward", "relu_forward", "relu_backward", "conv_forward",
+               "conv_backward", "max_pool_forward", "max_pool_backward", "softmax_loss"},
+    "rnn_layers": {"rnn_step_forward", "rnn_step_backward", "rnn_forward", "rnn_backward",
+                   "word_embedding_forward", "word_embedding_backward", "temporal_fc_forward",
+                   "temporal_fc_backward", "temporal_softmax_loss"},
+}
+
 # module -> what it may import beside the standard library and numpy
 ALLOWED = {
-    "layers": set(),
-    "rnn_layers": {"layers"},
-    "optim": {"layers"},        # for its reuse of memory
-    "solver": {"layers", "optim"},  # layers for its checks of arguments
-    "fc_net": {"layers"},
-    "cnn": {"layers"},
-    "rnn": {"layers", "rnn_layers"},
+    "checks": set(),
+    "layers": {"checks"},
+    "rnn_layers": {"layers", "checks"},
+    "optim": {"checks"},
+    "solver": {"optim", "checks"},
+    "fc_net": {"layers", "checks"},
+    "cnn": {"layers", "checks"},
+    "rnn": {"layers", "rnn_layers", "checks"},
     "autograder": {"torch", "pytest"},
     "experiment": {"solver", "data", "matplotlib"},
     "mnist_train": {"experiment", "fc_net", "solver"},
@@ -57,6 +67,25 @@ def test_imports_follow_the_arrows(path):
     assert imported <= EVERYWHERE | allowed(name), f"{name} imports {imported - EVERYWHERE}"
 
 
+@pytest.mark.parametrize("name", ["rnn_layers", "fc_net", "cnn", "rnn"])
+def test_only_functions_of_the_course_are_imported_from_the_layers(name):
+    """So a student's own layers can take the place of ours.
+
+    More may be imported where `except ImportError` does without it, and the LSTM is looked up
+    only where it is used.
+    """
+    tree = ast.parse((ROOT / f"{name}.py").read_text())
+    optional = {node for block in ast.walk(tree) if isinstance(block, ast.Try)
+                and any(ast.unparse(handler.type) == "ImportError" for handler in block.handlers)
+                for statement in block.body for node in ast.walk(statement)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in COURSE and node not in optional:
+            more = {alias.name for alias in node.names} - COURSE[node.module]
+            assert not more, f"{name} imports {more} from {node.module}"
+        elif isinstance(node, ast.Attribute) and getattr(node.value, "id", None) in COURSE:
+            assert node.attr.startswith("lstm_"), f"{name} uses {ast.unparse(node)}"
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_optional_packages_are_imported_where_they_are_used(path):
     """h5py and matplotlib are no condition for importing anything; nobody imports pyplot."""
@@ -81,6 +110,6 @@ def test_what_is_public_has_a_docstring(path):
 
 
 def test_only_the_files_of_the_layout_are_at_the_top():
-    layout = {*SCRIPTS, "layers", "solver", "optim", "fc_net", "cnn", "rnn", "rnn_layers",
+    layout = {*SCRIPTS, "checks", "layers", "solver", "optim", "fc_net", "cnn", "rnn", "rnn_layers",
               "autograder", "experiment"}
     assert {path.stem for path in ROOT.glob("*.py")} <= layout

@@ -2,12 +2,12 @@
 
 What works as if it were a plain array: lists, read-only and memory-mapped arrays, any strides and
 byte order, subclasses without a mask, integers and booleans. All else raises ValueError or
-TypeError. Nothing gives a wrong number, and NumPy's own errors are never the answer.
+TypeError that names the function and the argument. Caches are left out: a layer unpacks what a
+forward pass returned, and does not examine it.
 """
 import functools
 import importlib
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -35,67 +35,49 @@ def whole(*shape):
 
 # ---------------------------------------------------------------- layers, argument by argument
 
-def backward(forward, *inputs):
-    """(backward function, its good arguments): dout and the cache of this forward pass."""
-    *outputs, cache = forward(*inputs)
-    module = sys.modules[forward.__module__]
-    function = getattr(module, forward.__name__.replace("forward", "backward"))
-    names = [name for name in function.__code__.co_varnames[:function.__code__.co_argcount]]
-    return function, dict(zip(names, [*(whole(*out.shape) for out in outputs), cache], strict=True))
+def pair(forward, **inputs):
+    """(function, good arguments) of a forward pass, and of the backward pass with its cache."""
+    *outputs, cache = forward(**inputs)
+    backward = getattr(sys.modules[forward.__module__], forward.__name__.replace("forward", "backward"))
+    gradients = (whole(*out.shape) for out in outputs)
+    names = backward.__code__.co_varnames[:backward.__code__.co_argcount]
+    return (forward, inputs), (backward, dict(zip(names, [*gradients, cache], strict=True)))
 
 
-X, W, B = whole(3, 5), whole(5, 2), whole(2)
-IMAGES, FILTERS = whole(2, 3, 6, 7), whole(4, 3, 2, 3)
-SENTENCES, STATE = whole(4, 2, 3), whole(2, 5)
-RNN_WEIGHTS, LSTM_WEIGHTS = ([whole(3, gates * 5), whole(5, gates * 5), whole(gates * 5)]
+X, IMAGES, SENTENCES, STATE = whole(3, 5), whole(2, 3, 6, 7), whole(4, 2, 3), whole(2, 5)
+RNN_WEIGHTS, LSTM_WEIGHTS = (dict(Wx=whole(3, gates * 5), Wh=whole(5, gates * 5), b=whole(gates * 5))
                              for gates in (1, 4))
-WORDS, VECTORS = np.array([[1, 0, 1], [3, 1, 1]]), whole(5, 4)
+WORDS = np.array([[1, 0, 1], [3, 1, 1]])
 VOCABULARY = {word: number for number, word in enumerate(["<NULL>", "<START>", "<END>", "a", "b"])}
-# function -> good arguments; every array among them will be replaced by wrong and unusual ones
+RULES = optim.sgd, optim.sgd_momentum, optim.rmsprop, optim.adam
+MODEL = TwoLayerNet(5, 4, 3, rng=0, dtype=np.float64)
+CAPTIONER = CaptioningRNN(VOCABULARY, 5, 4, 3, "lstm", rng=0, dtype=np.float64)
+# function, good arguments; every array among them will be replaced by wrong and unusual ones
 CALLS = [
-    (layers.fc_forward, dict(x=X, w=W, b=B)),
-    backward(layers.fc_forward, X, W, B),
-    (layers.relu_forward, dict(x=X)),
-    backward(layers.relu_forward, X),
-    (layers.conv_forward, dict(x=IMAGES, w=FILTERS)),
-    backward(layers.conv_forward, IMAGES, FILTERS),
-    (layers.max_pool_forward, dict(x=IMAGES, pool_param=POOL)),
-    backward(layers.max_pool_forward, IMAGES, POOL),
+    *pair(layers.fc_forward, x=X, w=whole(5, 2), b=whole(2)),
+    *pair(layers.relu_forward, x=X),
+    *pair(layers.conv_forward, x=IMAGES, w=whole(4, 3, 2, 3)),
+    *pair(layers.max_pool_forward, x=IMAGES, pool_param=POOL),
     (layers.softmax_loss, dict(x=X, y=np.array([0, 4, 2]))),
-    (rnn_layers.rnn_step_forward,
-     dict(zip(("x", "prev_h", "Wx", "Wh", "b"), (SENTENCES[0], STATE, *RNN_WEIGHTS)))),
-    backward(rnn_layers.rnn_step_forward, SENTENCES[0], STATE, *RNN_WEIGHTS),
-    (rnn_layers.rnn_forward, dict(zip(("x", "h0", "Wx", "Wh", "b"),
-                                      (SENTENCES, STATE, *RNN_WEIGHTS)))),
-    backward(rnn_layers.rnn_forward, SENTENCES, STATE, *RNN_WEIGHTS),
-    (rnn_layers.lstm_step_forward, dict(zip(("x", "prev_h", "prev_c", "Wx", "Wh", "b"),
-                                            (SENTENCES[0], STATE, whole(2, 5), *LSTM_WEIGHTS)))),
-    backward(rnn_layers.lstm_step_forward, SENTENCES[0], STATE, whole(2, 5), *LSTM_WEIGHTS),
-    (rnn_layers.lstm_forward, dict(zip(("x", "h0", "Wx", "Wh", "b"),
-                                       (SENTENCES, STATE, *LSTM_WEIGHTS)))),
-    backward(rnn_layers.lstm_forward, SENTENCES, STATE, *LSTM_WEIGHTS),
-    (rnn_layers.word_embedding_forward, dict(x=WORDS, W=VECTORS)),
-    backward(rnn_layers.word_embedding_forward, WORDS, VECTORS),
-    (rnn_layers.temporal_fc_forward, dict(x=SENTENCES, w=whole(3, 4), b=whole(4))),
-    backward(rnn_layers.temporal_fc_forward, SENTENCES, whole(3, 4), whole(4)),
+    *pair(rnn_layers.rnn_step_forward, x=SENTENCES[0], prev_h=STATE, **RNN_WEIGHTS),
+    *pair(rnn_layers.rnn_forward, x=SENTENCES, h0=STATE, **RNN_WEIGHTS),
+    *pair(rnn_layers.lstm_step_forward, x=SENTENCES[0], prev_h=STATE, prev_c=STATE, **LSTM_WEIGHTS),
+    *pair(rnn_layers.lstm_forward, x=SENTENCES, h0=STATE, **LSTM_WEIGHTS),
+    *pair(rnn_layers.word_embedding_forward, x=WORDS, W=whole(5, 4)),
+    *pair(rnn_layers.temporal_fc_forward, x=SENTENCES, w=whole(3, 4), b=whole(4)),
     (rnn_layers.temporal_softmax_loss,
      dict(x=whole(2, 3, 5), y=WORDS, mask=np.array([[1.0, 1, 0], [1, 0, 0]]))),
-    *((rule, dict(w=whole(3, 2), dw=whole(3, 2)))
-      for rule in (optim.sgd, optim.sgd_momentum, optim.rmsprop, optim.adam)),
-    (TwoLayerNet(5, 4, 3, rng=0, dtype=np.float64).loss, dict(X=X, y=np.array([0, 2, 1]))),
-    (ConvNet((3, 6, 7), 2, 3, 4, 3, rng=0, dtype=np.float64).loss,
-     dict(X=IMAGES, y=np.array([0, 2]))),
-    (CaptioningRNN(VOCABULARY, 5, 4, 3, rng=0, dtype=np.float64).loss,
-     dict(features=X, captions=np.array([[1, 3, 2, 0], [1, 4, 3, 2], [1, 2, 0, 0]]))),
-    (CaptioningRNN(VOCABULARY, 5, 4, 3, "lstm", rng=0, dtype=np.float64).sample, dict(features=X)),
-    (accuracy, dict(model=TwoLayerNet(5, 4, 3, rng=0, dtype=np.float64), X=X,
-                    y=np.array([0, 2, 1]))),
+    *((rule, dict(w=whole(3, 2), dw=whole(3, 2))) for rule in RULES),
+    (MODEL.loss, dict(X=X, y=np.array([0, 2, 1]))),
+    (ConvNet((3, 6, 7), 2, 3, 4, 3, rng=0, dtype=np.float64).loss, dict(X=IMAGES, y=np.array([0, 2]))),
+    (CAPTIONER.loss, dict(features=X, captions=np.array([[1, 3, 2, 0], [1, 4, 3, 2], [1, 2, 0, 0]]))),
+    (CAPTIONER.sample, dict(features=X)),
+    (accuracy, dict(model=MODEL, X=X, y=np.array([0, 2, 1]))),
 ]
 
 
 def wrong_arrays(good):
     """What nobody can take for an array of numbers of this shape."""
-    labels = good.dtype.kind == "i"
     wrong = {
         "None": None, "text": "text", "bytes": b"text", "a dict": {}, "a set": {1.0, 2.0},
         "a function": len, "a generator": (value for value in [1.0]),
@@ -103,112 +85,69 @@ def wrong_arrays(good):
         "dates": good.astype("datetime64[s]"), "a record": np.zeros(good.shape, [("a", float)]),
         "a ragged list": [[1.0, 2.0], [3.0]], "a list with None": [1.0, None],
         "masked": np.ma.masked_equal(good, 1), "empty": good[:0],
-        "an axis more": np.stack([good] * 3), "a number": good.dtype.type(1),
-        "one sample more": np.concatenate([good, good[-1:]]),
-        "one column more": np.concatenate([good, good[..., -1:]], axis=-1),
     }
-    if labels:
+    if good.dtype.kind == "i":
         wrong |= {"floats": good.astype(float), "booleans": good > 0, "negative": -1 - good,
                   "out of range": good + 5, "far out of range": good.astype(np.uint64) + 2 ** 63}
     return wrong
 
 
+def wrong_shapes(good):
+    wrong = {"an axis more": np.stack([good] * 3), "a number": good.dtype.type(1), "reversed": good.T,
+             "one sample more": np.concatenate([good, good[-1:]]),
+             "one column more": np.concatenate([good, good[..., -1:]], axis=-1)}
+    return {label: array for label, array in wrong.items() if array.shape != good.shape}
+
+
 # What is no mistake: the shapes that a layer takes besides that of its good argument.
-ALLOWED = {
-    ("fc_forward", "x", "one sample more"), ("softmax_loss", "x", "one column more"),
-    ("conv_forward", "x", "one sample more"), ("conv_forward", "x", "one column more"),
-    ("conv_forward", "w", "one sample more"), ("conv_forward", "w", "one column more"),
-    ("max_pool_forward", "x", "one sample more"), ("max_pool_forward", "x", "one column more"),
-    ("relu_forward", "x", "an axis more"), ("relu_forward", "x", "a number"),
-    ("relu_forward", "x", "one sample more"), ("relu_forward", "x", "one column more"),
-    ("word_embedding_forward", "x", "an axis more"), ("word_embedding_forward", "x", "a number"),
-    ("word_embedding_forward", "x", "one sample more"),
-    ("word_embedding_forward", "x", "one column more"),
-    ("word_embedding_forward", "W", "one sample more"),
-    ("word_embedding_forward", "W", "one column more"),
-    ("temporal_fc_forward", "x", "one sample more"),
-    ("rnn_forward", "x", "one sample more"), ("lstm_forward", "x", "one sample more"),
-    ("temporal_softmax_loss", "x", "one column more"),
-    ("temporal_softmax_loss", "mask", "booleans"), ("loss", "y", "None"),
-    ("sample", "features", "one sample more"), ("loss", "captions", "one column more"),
-}
-# Where sizes have to agree, it is the label that does not fit.
-NAMED_INSTEAD = {
-    ("softmax_loss", "x", "one sample more"): "y", ("loss", "X", "one sample more"): "y",
-    ("temporal_softmax_loss", "x", "one sample more"): "y", ("accuracy", "X", "one sample more"): "y",
-}
-WRONG_CACHES = {
-    "None": None, "a number": 3.0, "empty": (), "text": "text", "one array": whole(7, 7),
-    "three arrays": (X, X, X), "of convolution": (IMAGES, FILTERS), "a dict": {"x": X},
-    "of one float": (X, 2.0), "shapes": ((2, 3), (4, 5)),
-}
+ANY_SHAPE = "an axis more", "a number", "reversed", "one sample more", "one column more"
+ALLOWED = {(function, name, label) for function, name, labels in [
+    ("relu_forward", "x", ANY_SHAPE), ("word_embedding_forward", "x", ANY_SHAPE),
+    ("word_embedding_forward", "W", ANY_SHAPE[2:]), ("fc_forward", "x", ["one sample more"]),
+    ("conv_forward", "x", ANY_SHAPE[3:]), ("conv_forward", "w", ANY_SHAPE[3:]),
+    ("max_pool_forward", "x", ANY_SHAPE[2:]), ("softmax_loss", "x", ["one column more"]),
+    ("rnn_forward", "x", ["one sample more"]), ("lstm_forward", "x", ["one sample more"]),
+    ("temporal_fc_forward", "x", ["one sample more"]),
+    ("temporal_softmax_loss", "x", ["one column more"]), ("loss", "y", ["None"]),
+    ("loss", "captions", ["one column more"]), ("sample", "features", ["one sample more"]),
+] for label in labels}
+# Who speaks where it is not the function itself.
+SPEAKERS = {"TwoLayerNet": "(TwoLayerNet|softmax_loss)", "ConvNet": "(ConvNet|softmax_loss)",
+            "accuracy": "(accuracy|TwoLayerNet)"}
 
 
 def array_calls(make):
-    """(label, function, arguments, name) for every array argument and every replacement."""
+    """(function, arguments, name) for every array argument and every replacement."""
     for function, good in CALLS:
         for name, value in good.items():
             if isinstance(value, np.ndarray) and name != "cache":
                 for label, replacement in make(value).items():
                     if (function.__name__, name, label) not in ALLOWED:
-                        named = NAMED_INSTEAD.get((function.__name__, name, label), name)
-                        yield pytest.param(
-                            function, {**good, name: replacement}, named,
-                            id=f"{function.__qualname__}: {name} is {label}")
+                        yield pytest.param(function, {**good, name: replacement}, name,
+                                           id=f"{function.__qualname__}: {name} is {label}")
 
 
-def assert_named(call, name):
-    """ValueError or TypeError that says the name, in a message of ours: one that says who speaks."""
-    with pytest.raises((ValueError, TypeError)) as error:
+def assert_refused(call, message):
+    """ValueError or TypeError with this message, a regular expression."""
+    with pytest.raises((ValueError, TypeError), match=message) as error:
         call()
-    message = str(error.value)
-    assert re.search(rf"\b{re.escape(name)}\b", message, re.IGNORECASE), message
-    assert ": " in message, message
     assert type(error.value) in (ValueError, TypeError)
+
+
+def expects(function, *names):
+    owner = function.__qualname__.split(".")[0]
+    return rf"^{SPEAKERS.get(owner, owner)}: ({'|'.join(names)}) expects "
 
 
 @pytest.mark.parametrize("function, arguments, name", list(array_calls(wrong_arrays)))
 def test_a_wrong_array_is_named(function, arguments, name):
-    assert_named(lambda: function(**arguments), name)
+    assert_refused(lambda: function(**arguments), expects(function, name))
 
 
-@pytest.mark.parametrize("function, arguments, cache", [
-    pytest.param(function, {**good, "cache": cache}, cache,
-                 id=f"{function.__name__}: cache is {label}")
-    for function, good in CALLS if "cache" in good for label, cache in WRONG_CACHES.items()
-    if (function.__name__, label) != ("conv_backward", "of convolution") and
-    (function.__name__, label) != ("relu_backward", "one array")])
-def test_a_wrong_cache_is_named(function, arguments, cache):
-    assert_named(lambda: function(**arguments), "cache")
-
-
-def damaged_caches(function, cache):
-    """(label, cache) with one part of a right cache shortened or of another type."""
-    parts = cache if isinstance(cache, tuple) else (cache,)
-    for place, part in enumerate(parts):
-        if not isinstance(part, np.ndarray):
-            continue
-        damaged = {f"shorter in axis {axis}": np.delete(part, 0, axis) for axis in range(part.ndim)}
-        if function is layers.max_pool_backward:    # it drops rows and columns that it cannot use
-            damaged.pop("shorter in axis 2")
-            damaged.pop("shorter in axis 3")
-        damaged |= {"complex": part * 1j, "of objects": part.astype(object),
-                    "masked": np.ma.masked_less(part, 0), "a list": part.tolist()}
-        if part.dtype.kind == "i":
-            damaged |= {"negative": part - 100, "too large": part + 100, "float": part + 0.5}
-        for label, value in damaged.items():
-            whole_cache = (*parts[:place], value, *parts[place + 1:])
-            yield f"part {place} {label}", \
-                whole_cache if isinstance(cache, tuple) else whole_cache[0]
-
-
-@pytest.mark.parametrize("function, arguments", [
-    pytest.param(function, {**good, "cache": cache}, id=f"{function.__name__}: cache with {label}")
-    for function, good in CALLS if "cache" in good
-    for label, cache in damaged_caches(function, good["cache"])])
-def test_a_cache_that_does_not_fit_itself_or_dout_is_named(function, arguments):
-    with pytest.raises(ValueError, match=rf"^{function.__name__}: (cache|d\w+) "):
-        function(**arguments)
+@pytest.mark.parametrize("function, arguments, name", list(array_calls(wrong_shapes)))
+def test_shapes_that_do_not_fit_are_named(function, arguments, name):
+    """Of two arrays that disagree either may be named: nobody knows which one is wrong."""
+    assert_refused(lambda: function(**arguments), expects(function, *arguments))
 
 
 # ---------------------------------------------------------------- unusual arrays that work
@@ -232,9 +171,10 @@ def read_only(good):
 
 def unusual_arrays(good):
     """The same numbers in other clothes."""
-    unusual = {
+    return {
         "a list": good.tolist(), "read-only": read_only(good), "mapped": memory_mapped(good),
         "in Fortran order": np.asfortranarray(good),
+        "extended precision": good.astype(np.longdouble if good.dtype.kind == "f" else good.dtype),
         "every second": np.repeat(good, 2, axis=-1)[..., ::2],
         "backwards": good[::-1].copy()[::-1], "a subclass": good.view(Tagged),
         "big-endian": good.astype(good.dtype.newbyteorder(">")),
@@ -243,18 +183,14 @@ def unusual_arrays(good):
         "int8": good.astype(np.int8), "uint64": good.astype(np.uint64),
         "broadcast": np.broadcast_to(good, (2, *good.shape))[1],
     }
-    if good.dtype.kind == "f":
-        unusual |= {"extended precision": good.astype(np.longdouble)}
-    return unusual
 
 
 def numbers_in(result):
     """All arrays and numbers of a result, however nested."""
-    if isinstance(result, dict):
-        return [number for value in result.values() for number in numbers_in(value)]
-    if isinstance(result, (tuple, list)):
-        return [number for value in result for number in numbers_in(value)]
-    return [] if result is None else [np.asarray(result)]
+    if isinstance(result, (dict, tuple)):
+        parts = result.values() if isinstance(result, dict) else result
+        return [number for part in parts for number in numbers_in(part)]
+    return [np.asarray(result)]
 
 
 @pytest.mark.parametrize("function, arguments, name", list(array_calls(unusual_arrays)))
@@ -268,114 +204,83 @@ def test_an_unusual_array_works(function, arguments, name):
 # ---------------------------------------------------------------- options of layers, rules and models
 
 NOT_NUMBERS = {"None": None, "text": "text", "a list": [1], "a dict": {}, "complex": 1j, "NaN": np.nan,
-               "infinite": np.inf, "a boolean": True, "beyond floats": 10 ** 400}
-NOT_POSITIVE = {**NOT_NUMBERS, "zero": 0, "negative": -1}
-NOT_SIZES = {**NOT_POSITIVE, "a half": 0.5, "a float": 2.0}
-del NOT_SIZES["beyond floats"]
+               "infinite": np.inf, "a boolean": True, "negative": -1}
+NOT_SHARES = {**NOT_NUMBERS, "one": 1, "one and a half": 1.5}
+NOT_SIZES = {**NOT_NUMBERS, "zero": 0, "a half": 0.5, "a float": 2.0}
 
 
-def named(label, call, name, *arguments, **keywords):
-    return pytest.param(functools.partial(call, *arguments, **keywords), name, id=label)
+def wrong(call, message, **options):
+    """A call and its message, where {} is the option's name, for each option=(label -> wrong value)."""
+    for name, values in options.items():
+        for label, value in values.items():
+            yield pytest.param(functools.partial(call, **{name: value}), message.format(name),
+                               id=f"{message[1:].split(':')[0]}: {name} is {label}")
+
+
+def sizes(*names):
+    return dict.fromkeys(names, NOT_SIZES)
+
+
+def pool(**options):
+    layers.max_pool_forward(IMAGES, {**POOL, **options})
+
+
+def step(rule, **config):
+    rule(whole(3, 2), whole(3, 2), config)
 
 
 def wrong_options():
-    """(call, name of the argument) for one wrong option at a time."""
-    for name in POOL:
-        for label, value in {**NOT_SIZES, "too large": 8}.items():
-            if (name, label) != ("stride", "too large"):
-                yield named(f"pool_param[{name}] is {label}", layers.max_pool_forward, "pool_param",
-                            IMAGES, {**POOL, name: value})
-    for label, value in {"None": None, "a list": [2, 2, 2], "empty": {}, "a number": 2,
-                         "one key more": {**POOL, "padding": 1}, "text": "stride"}.items():
-        yield named(f"pool_param is {label}", layers.max_pool_forward, "pool_param", IMAGES, value)
+    """(call, message) for one wrong option at a time."""
+    max_pool = functools.partial(layers.max_pool_forward, IMAGES)
+    yield from wrong(pool, r"^max_pool_forward: pool_param\['{}'\] expects ", **sizes(*POOL))
+    yield from wrong(pool, "^max_pool_forward: pool_param expects a window no larger than ",
+                     pool_height={"too large": 7}, pool_width={"too large": 8})
+    yield from wrong(max_pool, "^max_pool_forward: {} expects a dict with ", pool_param={
+        "None": None, "a list": [2, 2, 2], "empty": {}, "a number": 2, "text": "stride",
+        "without stride": {"pool_height": 2, "pool_width": 2}})
 
-    rules = {optim.sgd: ["learning_rate"], optim.sgd_momentum: ["learning_rate", "momentum"],
-             optim.rmsprop: ["learning_rate", "decay_rate", "epsilon"],
-             optim.adam: ["learning_rate", "beta1", "beta2", "epsilon", "weight_decay", "t"]}
-    states = {optim.sgd_momentum: ["velocity"], optim.rmsprop: ["cache"], optim.adam: ["m", "v"]}
-    w = whole(3, 2)
-    for rule, numbers in rules.items():
-        for name in numbers:
-            wrong = {**NOT_NUMBERS, "negative": -1}
-            if name == "learning_rate":
-                wrong["zero"] = 0
-            if name in ("momentum", "decay_rate", "beta1", "beta2"):
-                wrong["one"] = 1
-            if name == "t":
-                wrong["a half"] = 0.5
-            for label, value in wrong.items():
-                yield named(f"{rule.__name__}: {name} is {label}", rule, name, w, w, {name: value})
-        for name in states.get(rule, []):
-            for label, value in {"text": "text", "short": whole(2, 2), "complex": w * 1j,
-                                 "masked": np.ma.masked_equal(w, 1), "a number": 1.0}.items():
-                yield named(f"{rule.__name__}: {name} is {label}", rule, name, w, w, {name: value})
-        for label, value in {"a list": [0.1], "text": "text", "a number": 0.1,
-                             "an unknown name": {"lr": 0.1},
-                             "names that cannot be sorted": {"lr": 0.1, 7: 1}}.items():
-            yield named(f"{rule.__name__}: config is {label}", rule, "config", w, w, value)
+    hyperparameters = {
+        "sgd": {"learning_rate": NOT_NUMBERS},
+        "sgd_momentum": {"learning_rate": NOT_NUMBERS, "momentum": NOT_SHARES},
+        "rmsprop": {"learning_rate": NOT_NUMBERS, "decay_rate": NOT_SHARES, "epsilon": NOT_NUMBERS},
+        "adam": {"beta1": NOT_SHARES, "beta2": NOT_SHARES,
+                 **dict.fromkeys(("learning_rate", "epsilon", "weight_decay", "t"), NOT_NUMBERS)}}
+    not_states = {"text": "text", "short": whole(2, 2), "complex": whole(3, 2) * 1j,
+                  "masked": np.ma.masked_equal(whole(3, 2), 1), "a number": 1.0}
+    states = {"sgd": [], "sgd_momentum": ["velocity"], "rmsprop": ["cache"], "adam": ["m", "v"]}
+    for rule in RULES:
+        name = rule.__name__
+        yield from wrong(functools.partial(step, rule), rf"^{name}: config\['{{}}'\] expects ",
+                         **hyperparameters[name], **dict.fromkeys(states[name], not_states))
+        yield from wrong(functools.partial(rule, X, X), f"^{name}: {{}} (expects|knows) ", config={
+            "a list": [0.1], "text": "text", "a number": 0.1, "an unknown name": {"lr": 0.1},
+            "names that cannot be sorted": {"lr": 0.1, 7: 1}})
 
-    models = {TwoLayerNet: ["input_dim", "hidden_dim", "num_classes"],
-              ConvNet: ["num_filters", "filter_size", "hidden_dim", "num_classes"]}
-    for model, sizes in models.items():
-        for name in sizes:
-            for label, value in NOT_SIZES.items():
-                yield named(f"{model.__name__}: {name} is {label}", model, name, **{name: value})
-            yield named(f"{model.__name__}: {name} is huge", model,
-                        "filter_size" if name == "filter_size" else "sizes", **{name: 10 ** 30})
-        for name in ("reg", "weight_scale"):
-            for label, value in {**NOT_NUMBERS, "negative": -1}.items():
-                if (name, label) != ("weight_scale", "None"):
-                    yield named(f"{model.__name__}: {name} is {label}", model, name, **{name: value})
-        for label, value in {"None": None, "int": int, "text": "text", "complex": complex,
-                             "an array": whole(2)}.items():
-            yield named(f"{model.__name__}: dtype is {label}", model, "dtype", dtype=value)
-        for label, value in {"text": "text", "negative": -1, "a half": 0.5, "a dict": {}}.items():
-            yield named(f"{model.__name__}: rng is {label}", model, "rng", rng=value)
-        yield named(f"{model.__name__}: unknown keyword", model, "'dropout'", dropout=0.5)
-    for label, value in {"None": None, "two sizes": (28, 28), "four": (1, 1, 28, 28), "a number": 28,
-                         "text": "123"}.items():
-        yield named(f"ConvNet: input_dim is {label}", ConvNet, "input_dim", value)
-    for name in ("input_dim", "wordvec_dim", "hidden_dim"):
-        for label, value in NOT_SIZES.items():
-            yield named(f"CaptioningRNN: {name} is {label}", CaptioningRNN, name, VOCABULARY,
-                        **{name: value})
-    for name in ("reg", "weight_scale", "dropout", "feature_dropout"):
-        for label, value in {**NOT_NUMBERS, "negative": -1}.items():
-            if (name, label) != ("weight_scale", "None"):
-                yield named(f"CaptioningRNN: {name} is {label}", CaptioningRNN, name, VOCABULARY,
-                            **{name: value})
-    for name, wrong in (("dtype", (int, "text", None)), ("rng", ("text", -1, {})),
-                        ("cell_type", ("gru", None, 4, ["rnn"])), ("dropout", (1, 1.0)),
-                        ("'layers'", (2,))):
-        for value in wrong:
-            yield named(f"CaptioningRNN: {name} is {value}", CaptioningRNN, name, VOCABULARY,
-                        **{name.strip("'"): value})
-    for label, value in {"None": None, "a list": list(VOCABULARY), "empty": {}, "text": "words",
-                         "with a gap": {**VOCABULARY, "c": 9},
-                         "with a letter": {**VOCABULARY, "c": "x"},
-                         "with a list": {**VOCABULARY, "c": []},
-                         "with a fraction": {**VOCABULARY, "<NULL>": 0.0},
-                         "without <END>": {"<NULL>": 0, "<START>": 1}, "a number": 5}.items():
-        yield named(f"word_to_idx is {label}", CaptioningRNN, "word_to_idx", value)
-    sample = CaptioningRNN(VOCABULARY, 5, 4, 3, rng=0).sample
-    for name, wrong in (("max_length", NOT_SIZES), ("beam", NOT_SIZES),
-                        ("temperature", {**NOT_NUMBERS, "negative": -1}),
-                        ("length_norm", {**NOT_NUMBERS, "negative": -1}),
-                        ("rng", {"text": "text", "negative": -1})):
-        for label, value in wrong.items():
-            more = {"temperature": 1.0} if name == "rng" else {}
-            yield named(f"sample: {name} is {label}", sample, name, X, **{name: value}, **more)
-    for label, value in {"zero channels": (0, 28, 28), "a float": (1.0, 28, 28)}.items():
-        yield named(f"ConvNet: input_dim has {label}", ConvNet, "C", value)
-
-
-@pytest.mark.parametrize("call, name", list(wrong_options()))
-def test_a_wrong_option_is_named(call, name):
-    if name.startswith("'"):                    # an unknown keyword: Python's own message names it
-        with pytest.raises(TypeError, match=name):
-            call()
-    else:
-        assert_named(call, name)
+    yield from wrong(TwoLayerNet, "^TwoLayerNet: {} expects ", reg=NOT_NUMBERS,
+                     **sizes("input_dim", "hidden_dim", "num_classes"))
+    yield from wrong(ConvNet, "^ConvNet: {} expects ", reg=NOT_NUMBERS, input_dim={
+        "None": None, "two sizes": (28, 28), "four": (1, 1, 28, 28), "a number": 28, "text": "123"},
+        **sizes("num_filters", "hidden_dim", "num_classes"),
+        filter_size={**NOT_SIZES, "too large": 28})
+    yield from wrong(ConvNet, "^ConvNet: C expects ", input_dim={
+        "of no channels": (0, 28, 28), "of a float": (1.0, 28, 28)})
+    captioner = functools.partial(CaptioningRNN, VOCABULARY)
+    yield from wrong(captioner, "^CaptioningRNN: {} expects ", reg=NOT_NUMBERS,
+                     dropout=NOT_SHARES, feature_dropout=NOT_SHARES,
+                     cell_type={"unknown": "gru", "None": None, "a number": 4, "a list": ["rnn"]},
+                     **sizes("input_dim", "wordvec_dim", "hidden_dim"))
+    yield from wrong(CaptioningRNN, "^CaptioningRNN: {} expects ", word_to_idx={
+        "None": None, "a list": [*VOCABULARY], "empty": {}, "text": "<NULL>", "a number": 5,
+        "without <NULL>": {"<START>": 0, "<END>": 1}})
+    sample = functools.partial(CAPTIONER.sample, X)
+    yield from wrong(sample, "^CaptioningRNN.sample: {} expects ", **sizes("max_length", "beam"))
+    no_start, no_end = (functools.partial(CaptioningRNN({"<NULL>": 0, word: 1}, 5, 4, 3).sample, X)
+                        for word in ("<END>", "<START>"))
+    message = "^CaptioningRNN.sample: word_to_idx expects the words <START> "
+    yield from wrong(no_start, message, max_length={"for no <START>": 3})
+    yield from wrong(no_end, message, stop={"for no <END>": True}, beam={"for no <END>": 2})
+    for call in (TwoLayerNet, ConvNet, captioner, sample):      # Python's own message
+        yield from wrong(call, "'{}'", momentum={"no keyword": 0.9})
 
 
 # ---------------------------------------------------------------- Solver
@@ -395,82 +300,64 @@ def train(model=None, data=None, **options):
 
 
 def with_entry(array, value):
-    changed = array.astype(type(value)) if isinstance(value, str) else array.copy()
+    changed = array.copy()
     changed.flat[-1] = value
     return changed
 
 
+def train_on(**data):
+    train(data={**good_data(), **data})
+
+
 def wrong_trainings():
-    """(call, name) for one wrong argument of the Solver at a time."""
-    for name in ("batch_size", "num_epochs", "num_train_samples", "eval_batch_size"):
-        for label, value in NOT_SIZES.items():
-            yield named(f"{name} is {label}", train, name, **{name: value})
-    for label, value in NOT_POSITIVE.items():
-        yield named(f"lr_decay is {label}", train, "lr_decay", lr_decay=value)
-        yield named(f"learning_rate is {label}", train, "learning_rate",
-                    optim_config={"learning_rate": value})
-    for label, value in {"None": None, "text": "text", "negative": -1, "a half": 0.5,
-                         "a boolean": True, "a list": [1]}.items():
-        yield named(f"seed is {label}", train, "seed", seed=value)
-    for label, value in {"unknown": "adamm", "None": None, "a list": ["adam"], "a number": 3,
-                         "private": "_blocks", "a module's": "math"}.items():
-        yield named(f"update_rule is {label}", train, "update_rule", update_rule=value)
-    for name in ("optim_config", "extra_metrics"):
-        for label, value in {"a list": [1], "text": "text", "a number": 3}.items():
-            yield named(f"{name} is {label}", train, name, **{name: value})
-    yield named("optim_config is unknown", train, "config", optim_config={"lr": 0.1})
-    yield named("an extra metric is no function", train, "extra_metrics", extra_metrics={"a": 1})
-    yield named("an extra metric is None", train, "extra_metrics", extra_metrics={"a": None})
-    for label, value in {"None": None, "text": "accuracy", "a number": 3,
-                         "counting nothing": lambda model, X, y: (0, 0)}.items():
-        yield named(f"metric is {label}", train, "metric", metric=value)
-    for label, value in {"a number": 3, "a list": ["run.npz"], "a file": sys.stdout}.items():
-        yield named(f"checkpoint is {label}", train, "checkpoint", checkpoint=value)
-    for label, value in {"a class": TwoLayerNet, "a number": 3, "a function": len}.items():
-        yield named(f"model is {label}", train, "model", value)
-    for label, value in {"a list": [1], "text": "text", "a number": 3}.items():
-        yield named(f"data is {label}", train, "data", None, value)
-    yield named("unknown keyword", train, "'momentum'", momentum=0.9)
-    good = good_data()
-    for name in good:
-        yield named(f"{name} is missing", train, name, None,
-                    {key: value for key, value in good.items() if key != name})
-        for label, value in {"None": None, "a number": 3, "text": "text", "empty": [],
-                             "a dict": {0: 1}, "a set": {1, 2}, "a generator": iter([1]),
-                             "one short": good[name][:-1], "a ragged list": [[1], [1, 2]],
-                             "objects": good[name].astype(object)}.items():
-            other = name.replace("y_", "X_") if label == "empty" else name
-            yield named(f"{name} is {label}", train, "data" if label == "one short" else other,
-                        None, {**good, name: value})
-    for part in ("train", "val"):
-        X, y = good[f"X_{part}"], good[f"y_{part}"]
-        for label, value in {"floats": y.astype(float), "negative": with_entry(y, -1),
-                             "out of range": with_entry(y, 3), "strings": y.astype(str),
-                             "a column": y[:, None], "one-hot": np.eye(3)[y],
-                             "masked": np.ma.masked_equal(y, 1), "booleans": y > 0}.items():
-            yield named(f"y_{part} is {label}", train, "y", None, {**good, f"y_{part}": value})
-        for label, value in {"strings": X.astype(str), "complex": X * 1j,
-                             "masked": np.ma.masked_less(X, 0)}.items():
-            yield named(f"X_{part} is {label}", train, "X", None, {**good, f"X_{part}": value})
-        yield named(f"X_{part} is too wide", train, "x", None,
-                    {**good, f"X_{part}": np.hstack([X, X])})
-    for label, arguments, name in (
-            ("X is empty", (X[:0], y[:0]), "X"), ("y is short", (X, y[:-1]), "y"),
-            ("X is None", (None, y), "X"), ("num_samples is 0", (X, y, 0), "num_samples"),
-            ("num_samples is negative", (X, y, -1), "num_samples"),
-            ("num_samples is a float", (X, y, 2.0), "num_samples")):
-        yield named(f"check_accuracy: {label}", lambda *a: train().check_accuracy(*a), name,
-                    *arguments)
-    yield named("resume without a checkpoint", lambda: train().resume(), "checkpoint")
+    """(call, message) for one wrong argument of the Solver at a time."""
+    not_dicts = {"a list": [1], "text": "text", "a number": 3}
+    yield from wrong(
+        train, r"^Solver: {}\b", lr_decay={**NOT_NUMBERS, "zero": 0},
+        seed={"None": None, "text": "text", "negative": -1, "a half": 0.5, "a boolean": True,
+              "a list": [1]},
+        update_rule={"unknown": "adamm", "None": None, "a list": ["adam"], "a number": 3,
+                     "private": "_checked", "a module's": "math"},
+        optim_config=not_dicts, data=not_dicts,
+        extra_metrics={**not_dicts, "of a number": {"a": 1}, "of None": {"a": None}},
+        metric={"None": None, "text": "accuracy", "a number": 3, "counting nothing": lambda *_: (0, 0)},
+        checkpoint={"a number": 3, "a list": ["run.npz"], "a file": sys.stdout},
+        model={"a class": TwoLayerNet, "a number": 3, "a function": len},
+        **sizes("batch_size", "num_epochs", "num_train_samples", "eval_batch_size"))
+    yield from wrong(lambda learning_rate: train(optim_config={"learning_rate": learning_rate}),
+                     "^(Solver|sgd): .*config.*{}", learning_rate=NOT_NUMBERS)
+    yield from wrong(train, "'{}'", momentum={"no keyword": 0.9})
+    yield from wrong(train, "^sgd: config knows ", optim_config={"unknown": {"lr": 0.1}})
+    for name, good in good_data().items():
+        yield from wrong(train_on, "^Solver: data .*{}", **{name: {
+            "None": None, "a number": 3, "text": "text", "empty": [], "a dict": {0: 1}, "a set": {1, 2},
+            "a generator": iter([1]), "one short": good[:-1], "a ragged list": [[1], [1, 2]],
+            "objects": good.astype(object)}})
+        yield from wrong(train, f"^Solver: data .*{name} is missing", data={
+            f"without {name}": {key: value for key, value in good_data().items() if key != name}})
+        if name.startswith("y"):
+            yield from wrong(train_on, r"^\w+: y expects ", **{name: {
+                "floats": good.astype(float), "negative": with_entry(good, -1),
+                "out of range": with_entry(good, 3), "strings": good.astype(str),
+                "a column": good[:, None], "one-hot": np.eye(3)[good],
+                "masked": np.ma.masked_equal(good, 1), "booleans": good > 0}})
+        else:
+            yield from wrong(train_on, "^TwoLayerNet: X expects ", **{name: {
+                "strings": good.astype(str), "complex": good * 1j, "masked": np.ma.masked_less(good, 0),
+                "too wide": np.hstack([good, good])}})
+    solver, X, y = train(), good_data()["X_val"], good_data()["y_val"]
+    check = functools.partial(solver.check_accuracy, X, y)
+    yield from wrong(check, "^Solver: {} expects ", num_samples={"zero": 0, "negative": -1, "half": 2.5})
+    yield from wrong(functools.partial(solver.check_accuracy, X), r"^Solver: .*\b{}\b", y={
+        "short": y[:-1], "None": None})
+    yield from wrong(functools.partial(solver.check_accuracy, y=y), r"^Solver: .*\b{}\b", X={
+        "empty": X[:0], "None": None})
+    yield pytest.param(solver.resume, "^Solver: .*checkpoint", id="resume without a checkpoint")
 
 
-@pytest.mark.parametrize("call, name", list(wrong_trainings()))
-def test_a_wrong_argument_of_the_solver_is_named(call, name):
-    if name.startswith("'"):
-        with pytest.raises(TypeError, match=name):
-            call()
-    else:
-        assert_named(call, name)
+@pytest.mark.parametrize("call, message", [*wrong_options(), *wrong_trainings()])
+def test_a_wrong_option_is_named(call, message):
+    assert_refused(call, message)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -484,6 +371,22 @@ def test_data_that_are_not_finite_end_training(name, value):
 
 
 # ---------------------------------------------------------------- what works and looks as if it might not
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_learning_rate_of_zero_stands_still(rule):
+    w, dw = whole(3, 2), whole(3, 2) + 1
+    np.testing.assert_array_equal(rule(w, dw, {"learning_rate": 0})[0], w)
+
+
+@pytest.mark.parametrize("model, sizes", [
+    (TwoLayerNet, [100, 90, 80]), (ConvNet, [(1, 28, 28), 4, 12, 5, 3]),
+    (CaptioningRNN, [VOCABULARY, 100, 100, 100, "lstm"])])
+def test_sizes_of_small_types_do_not_overflow(model, sizes):
+    small = [np.int8(size) if isinstance(size, int) else size for size in sizes]
+    expected = model(*sizes, rng=0).params
+    for name, value in model(*small, rng=0).params.items():
+        np.testing.assert_array_equal(value, expected[name], strict=True)
+
 
 def test_numpy_numbers_among_the_options_survive_a_checkpoint(tmp_path):
     options = dict(batch_size=np.int64(4), num_epochs=np.int32(2), lr_decay=np.float32(0.5),
@@ -530,8 +433,7 @@ WRONG_FLAGS = {
     "--learning-rate": ["0", "-0.1", "nan", "inf", "-inf", "fast", "1,5", ""],
     "--lr-decay": ["0", "-1", "nan", "x"],
     "--reg": ["-1", "nan", "inf", "x"],
-    "--data": ["imaginary", "", "REAL"],
-    "--out": [""], "--data-dir": [""],
+    "--data": ["imaginary", "", "REAL"], "--out": [""], "--data-dir": [""],
     "--resume": ["yes"], "--quick": ["1"], "--no-such-flag": ["1"], "--epoc": ["x"],
 }
 WRONG_FLAGS_OF = {
@@ -557,18 +459,14 @@ def test_a_wrong_command_line_is_one_line_that_names_the_flag(script, command, c
         module.arguments(["=".join(command)] if len(command) == 2 else command)
     assert error.value.code == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    named = {"--epoc": "--epochs", "extra": "extra"}.get(command[0], command[0])
-    if command[-2:] == ["1", "2"]:
-        named = "2"
+    named = "2" if command[-1] == "2" else {"--epoc": "--epochs"}.get(command[0], command[0])
     assert last.startswith(f"{script}.py: error: ") and named in last, last
 
 
 @pytest.mark.parametrize("script, arguments, message", [
-    ("mnist_train", ["--hidden-sizes", "1" + "0" * 30], "shape (784, 1000"),
     ("mnist_train", ["--hidden-sizes", "1" + "0" * 14], "not enough memory"),
-    ("cnn_train", ["--num-filters", "1" + "0" * 30], "the sizes of the model"),
     ("cnn_train", ["--hidden-dim", "1" + "0" * 12], "not enough memory"),
-    ("cnn_train", ["--filter-size", "29"], "filter_size expects 1 to 27"),
+    ("cnn_train", ["--filter-size", "29"], "filter_size expects less than 28"),
     ("image_captioning", ["--hidden-dim", "1" + "0" * 12], "not enough memory"),
 ])
 def test_sizes_that_do_not_fit_are_one_line(script, arguments, message, tmp_path):
@@ -580,15 +478,6 @@ def test_sizes_that_do_not_fit_are_one_line(script, arguments, message, tmp_path
 
 
 def test_the_campaign_is_as_large_as_promised():
-    wrong = [*array_calls(wrong_arrays), *wrong_options(), *wrong_trainings(), *WRONG_COMMANDS]
-    assert len(wrong) >= 300 and len(list(array_calls(unusual_arrays))) >= 300
-
-
-@pytest.mark.parametrize("model, sizes", [
-    (TwoLayerNet, [100, 90, 80]), (ConvNet, [(1, 28, 28), 4, 12, 5, 3]),
-    (CaptioningRNN, [{"<NULL>": 0, "<START>": 1, "<END>": 2}, 100, 100, 100, "lstm"])])
-def test_sizes_of_small_types_do_not_overflow(model, sizes):
-    small = [np.int8(size) if isinstance(size, int) else size for size in sizes]
-    expected = model(*sizes, rng=0).params
-    for name, value in model(*small, rng=0).params.items():
-        np.testing.assert_array_equal(value, expected[name], strict=True)
+    wrong_calls = [*array_calls(wrong_arrays), *array_calls(wrong_shapes), *wrong_options(),
+                   *wrong_trainings(), *WRONG_COMMANDS]
+    assert len(wrong_calls) >= 1500 and len(list(array_calls(unusual_arrays))) >= 500

@@ -8,6 +8,8 @@ For an image X of H x W and a kernel K of HH x WW, with indices from 0:
 
 The first two have (H - HH + 1) x (W - WW + 1) values, the third (H + HH - 1) x (W + WW - 1).
 """
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -115,7 +117,7 @@ def test_the_definitions_differ_where_they_should():
 
 @pytest.mark.parametrize("N, size", [(1, 40), (3, 40), (40, 9)])
 def test_blocks_of_any_size_give_the_same(monkeypatch, N, size):
-    """From one row of an image at a time to the whole batch at once."""
+    """From one image at a time to the whole batch at once."""
     rng = np.random.default_rng(1)
     x, w = rng.standard_normal((N, 2, size, size + 1)), rng.standard_normal((3, 2, 4, 3))
     expected = None
@@ -126,3 +128,18 @@ def test_blocks_of_any_size_give_the_same(monkeypatch, N, size):
         expected = expected or results
         for actual, right in zip(results, expected):
             np.testing.assert_allclose(actual, right, atol=1e-10)
+
+
+@pytest.mark.parametrize("N", [20, 400])
+def test_extra_memory_does_not_grow_with_the_batch(N):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((N, 4, 28, 28)).astype(np.float32)
+    w = rng.standard_normal((8, 4, 5, 5)).astype(np.float32)
+    tracemalloc.start()
+    try:
+        out, cache = conv_forward(x, w)
+        dx, dw = conv_backward(out, cache)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak - out.nbytes - dx.nbytes - dw.nbytes < 8e6

@@ -57,8 +57,7 @@ def test_the_seed_decides_the_weights():
     (lambda: TwoLayerNet(hidden_dim=0), "hidden_dim expects a positive integer, got 0"),
     (lambda: TwoLayerNet(input_dim=2.5), "input_dim expects a positive integer"),
     (lambda: TwoLayerNet(6, 5, 3, reg=-1), "reg expects a number of at least 0"),
-    (lambda: TwoLayerNet(6, 5, 3, dtype=int), "dtype expects"),
-    (lambda: TwoLayerNet(6, 5, 3).loss(np.ones((2, 7))), "w expects 7 rows"),
+    (lambda: TwoLayerNet(6, 5, 3).loss(np.ones((2, 7))), r"X expects shape \(N, D...\) with D = 6"),
     (lambda: TwoLayerNet(6, 5, 3).loss(np.ones((2, 6)), [0, 3]), "y expects 0 to 2, got 3"),
 ])
 def test_wrong_input_is_named(call, message):

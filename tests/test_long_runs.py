@@ -15,7 +15,6 @@ import threading
 import numpy as np
 import pytest
 
-import layers
 from cnn import ConvNet
 from fc_net import TwoLayerNet
 from solver import Solver
@@ -191,14 +190,3 @@ def test_other_numbers_of_threads_agree_to_the_tolerance(name, capsys):
     with capsys.disabled():
         print(f"\n{name}: 1, 2 and 4 threads differ by {largest:.1e} at most")
     assert largest < THREAD_TOLERANCE
-
-
-def test_free_memory_stays_bounded_over_many_shapes():
-    """Batches of ever other sizes must not pile up blocks that fit nothing any more."""
-    rng = np.random.default_rng(0)
-    model = TwoLayerNet(784, 200, 10, rng=0)
-    for _ in range(200):
-        N = int(rng.integers(50, 400))
-        model.loss(rng.random((N, 784), dtype=np.float32), rng.integers(0, 10, N))
-    held = sum(len(block) for block, _ in layers._free_blocks)
-    assert len(layers._free_blocks) <= 16 and held < 16 * layers._LARGEST_BLOCK

@@ -1,9 +1,10 @@
-"""Every update rule follows PyTorch's trajectory, changes nothing and refuses nonsense."""
+"""Every update rule follows PyTorch's trajectory, changes no argument and refuses wrong values."""
 import numpy as np
 import pytest
 import torch
 
 import optim
+from test_layers import assert_error_names
 
 # rule, config, PyTorch's optimiser with the same meaning
 RULES = {
@@ -82,40 +83,28 @@ def test_a_larger_weight_decay_leaves_smaller_weights():
 
 @all_rules
 @pytest.mark.parametrize("wrong, message", [
-    ({"learning_rate": -0.1}, "'learning_rate'] expects a number above 0"),
-    ({"learning_rate": 0}, "'learning_rate'] expects a number above 0"),
-    ({"learning_rate": float("nan")}, "'learning_rate'] expects"),
-    ({"learning_rate": "fast"}, "'learning_rate'] expects a number"),
-    ({"lr": 0.1}, "config knows .*learning_rate.*; got 'lr'"),
+    ({"learning_rate": -0.1}, "config['learning_rate'] expects a number of at least 0"),
+    ({"learning_rate": float("nan")}, "config['learning_rate'] expects a number of at least 0"),
+    ({"learning_rate": "fast"}, "config['learning_rate'] expects a number of at least 0"),
+    ({"lr": 0.1}, "config knows learning_rate"),
+    (["lr"], "config expects a dict, got ['lr']"),
 ])
 def test_wrong_config_is_named(rule, config, twin, wrong, message):
-    with pytest.raises(ValueError, match=message):
-        rule(np.ones(3), np.ones(3), wrong)
+    assert_error_names(rule, (np.ones(3), np.ones(3), wrong), message)
 
 
 @pytest.mark.parametrize("rule, wrong, message", [
-    (optim.sgd_momentum, {"momentum": 1}, "'momentum'] expects a number at least 0 and below 1"),
-    (optim.sgd_momentum, {"nesterov": 1}, "'nesterov'] expects True or False"),
-    (optim.sgd_momentum, {"velocity": np.ones(4)}, "'velocity'] expects the shape of w"),
-    (optim.rmsprop, {"decay_rate": -0.1}, "'decay_rate'] expects"),
-    (optim.adam, {"beta1": 1.5}, "'beta1'] expects"),
-    (optim.adam, {"t": 0.5}, "'t'] expects"),
-    (optim.adam, {"epsilon": -1e-8}, "'epsilon'] expects"),
+    (optim.sgd_momentum, {"momentum": 1},
+     "config['momentum'] expects a number of at least 0 and below 1, got 1"),
+    (optim.sgd_momentum, {"velocity": np.ones(4)}, "config['velocity'] expects shape (3,), got (4,)"),
+    (optim.rmsprop, {"decay_rate": -0.1}, "config['decay_rate'] expects"),
+    (optim.adam, {"beta1": 1.5}, "config['beta1'] expects"),
+    (optim.adam, {"epsilon": -1e-8}, "config['epsilon'] expects"),
 ])
 def test_wrong_entries_of_single_rules_are_named(rule, wrong, message):
-    with pytest.raises(ValueError, match=message):
-        rule(np.ones(3), np.ones(3), wrong)
+    assert_error_names(rule, (np.ones(3), np.ones(3), wrong), message)
 
 
-def test_shapes_must_agree():
-    with pytest.raises(ValueError, match=r"dw expects the shape of w, \(3,\), got \(1,\)"):
-        optim.sgd(np.ones(3), np.ones(1))
-
-
-@pytest.mark.parametrize("rule", ["rmsprop", "adam"])
-def test_an_epsilon_that_float16_takes_for_zero_is_refused(rule):
-    """0 / (√0 + 0) would be NaN."""
-    w = np.ones(3, np.float16)
-    with pytest.raises(ValueError, match=r"config\['epsilon'\] expects 0 or at least 6.1e-05"):
-        getattr(optim, rule)(w, 0 * w)
-    assert np.isfinite(getattr(optim, rule)(w, 0 * w, {"epsilon": 1e-4})[0]).all()
+@all_rules
+def test_weights_and_gradient_of_different_shapes_are_refused(rule, config, twin):
+    assert_error_names(rule, (np.ones(3), np.ones(1), config), "dw expects shape (3,), got (1,)")

@@ -5,6 +5,7 @@ import io
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -23,11 +24,13 @@ def mistaken(tmp_path_factory):
     """A folder with a copy of layers.py in which two mistakes are planted."""
     folder = tmp_path_factory.mktemp("mistaken")
     source = (ROOT / "layers.py").read_text()
-    for right, wrong in (("dw = multiply(rows.T, dout)\n",
-                          "dw = multiply(rows.T, dout) / len(x)\n"), ("return loss, dx\n", "return loss, dx * N\n")):
+    for right, wrong in (("dw = x.reshape(len(x), -1).T @ dout\n",
+                          "dw = x.reshape(len(x), -1).T @ dout / len(x)\n"),
+                         ("return loss, dx\n", "return loss, dx * N\n")):
         assert source.count(right) == 1
         source = source.replace(right, wrong)
     (folder / "layers.py").write_text(source)
+    shutil.copy(ROOT / "checks.py", folder)
     return folder
 
 
@@ -37,8 +40,8 @@ def graded(mistaken, tmp_path_factory):
     folder = tmp_path_factory.mktemp("course")
     for name, path in (("ada", ROOT), ("bob", mistaken)):
         (folder / "submissions" / name).mkdir(parents=True)
-        content = (path / "layers.py").read_bytes()
-        (folder / "submissions" / name / "layers.py").write_bytes(content)
+        for file in ("layers.py", "checks.py"):
+            shutil.copy(path / file, folder / "submissions" / name)
     loop = LOOP.replace(".venv/bin/python", shlex.quote(sys.executable))
     loop = loop.replace("autograder.py", shlex.quote(str(ROOT / "autograder.py")))
     subprocess.run(["bash", "-c", loop], cwd=folder, check=False, capture_output=True)

@@ -164,6 +164,9 @@ def test_a_resumed_training_with_dropout_equals_one_that_never_stopped(tmp_path)
 
 # ---------------------------------------------------------------- sampling
 
+NEVER = ("<NULL>", "<START>", "<UNK>")
+
+
 def step_by_hand(model, h, c, word):
     """(h, c, scores) after one word, written for clarity; c is None for the plain cell."""
     p, H = model.params, model.hidden_dim
@@ -174,9 +177,7 @@ def step_by_hand(model, h, c, word):
         i, f, o = (1 / (1 + np.exp(-a[k * H:(k + 1) * H])) for k in range(3))
         c = f * c + i * np.tanh(a[3 * H:])
         h = o * np.tanh(c)
-    scores = h @ p["W_vocab"] + p["b_vocab"]
-    scores[[NULL, START, UNK]] = -np.inf
-    return h, c, scores
+    return h, c, h @ p["W_vocab"] + p["b_vocab"]
 
 
 def start_by_hand(model, x):
@@ -184,16 +185,24 @@ def start_by_hand(model, x):
     return h, np.zeros_like(h) if model.cell_type == "lstm" else None
 
 
-def log_probabilities(scores):
-    return scores - np.log(np.sum(np.exp(scores - scores.max()))) - scores.max()
+def greedy_by_hand(model, x, max_length, banned=(), end=None):
+    """The likeliest word at every step, up to the word `end`, then <NULL>."""
+    (h, c), word, caption = start_by_hand(model, x), START, []
+    while len(caption) < max_length and word != end:
+        h, c, scores = step_by_hand(model, h, c, word)
+        scores[list(banned)] = -np.inf
+        word = int(scores.argmax())
+        caption.append(word)
+    return caption + [NULL] * (max_length - len(caption))
 
 
 def log_probability(model, x, caption):
-    """Of a caption that ends with <END> or is cut off."""
+    """Of a caption that ends with <END> or is cut off, among captions without NEVER."""
     (h, c), word, total = start_by_hand(model, x), START, 0.0
     for next_word in caption:
         h, c, scores = step_by_hand(model, h, c, word)
-        total += log_probabilities(scores)[next_word]
+        scores[[NULL, START, UNK]] = -np.inf
+        total += scores[next_word] - np.log(np.sum(np.exp(scores)))
         word = next_word
         if word == END:
             break
@@ -202,18 +211,12 @@ def log_probability(model, x, caption):
 
 @both_cells
 @pytest.mark.parametrize("seed", range(5))
-def test_greedy_sampling_equals_a_plain_loop(cell, seed):
-    model = small_net(cell, rng=seed)
-    X, max_length = features(6), 7
-    expected = np.full((6, max_length), NULL)
-    for n, x in enumerate(X):
-        (h, c), word = start_by_hand(model, x), START
-        for t in range(max_length):
-            h, c, scores = step_by_hand(model, h, c, word)
-            word = expected[n, t] = scores.argmax()
-            if word == END:
-                break
-    np.testing.assert_array_equal(model.sample(X, max_length), expected)
+def test_greedy_decoding_equals_a_plain_loop(cell, seed):
+    model, X = small_net(cell, rng=seed), features(6)
+    np.testing.assert_array_equal(model.sample(X, 7), [greedy_by_hand(model, x, 7) for x in X])
+    np.testing.assert_array_equal(
+        model.sample(X, 7, stop=True, never=NEVER),
+        [greedy_by_hand(model, x, 7, (NULL, START, UNK), END) for x in X])
 
 
 def all_captions(max_length, words=(4, 5, 6)):
@@ -229,7 +232,7 @@ def all_captions(max_length, words=(4, 5, 6)):
 def test_a_wide_beam_finds_the_likeliest_of_all_captions(cell, seed):
     model = small_net(cell, rng=seed, weight_scale=1.0)
     X, max_length = features(4), 3
-    found = model.sample(X, max_length, beam=100)
+    found = model.sample(X, max_length, beam=100, never=NEVER)
     for x, caption in zip(X, found):
         best = max(all_captions(max_length), key=lambda words: log_probability(model, x, words))
         assert tuple(word for word in caption if word != NULL) == best
@@ -239,64 +242,21 @@ def test_a_wide_beam_finds_the_likeliest_of_all_captions(cell, seed):
 def test_a_beam_is_at_least_as_likely_as_greedy_on_average(cell):
     model = small_net(cell, rng=3, weight_scale=1.0)
     X = features(40)
-    totals = [sum(log_probability(model, x, caption[caption != NULL])
-                  for x, caption in zip(X, model.sample(X, 6, beam=beam))) for beam in (1, 4)]
+    totals = [sum(log_probability(model, x, caption[caption != NULL]) for x, caption in
+                  zip(X, model.sample(X, 6, stop=True, beam=beam, never=NEVER))) for beam in (1, 4)]
     assert totals[1] >= totals[0]
 
 
-def test_drawing_follows_the_probabilities():
-    model = small_net(rng=1, weight_scale=1.0)
-    x = features(1)
-    drawn = model.sample(np.repeat(x, 20_000, axis=0), 1, temperature=1.0, rng=0)[:, 0]
-    _, _, scores = step_by_hand(model, *start_by_hand(model, x[0]), START)
-    expected = np.exp(log_probabilities(scores))
-    np.testing.assert_allclose(np.bincount(drawn, minlength=7) / 20_000, expected, atol=0.015)
-
-
-def test_drawing_is_seeded_and_cold_drawing_is_greedy():
-    model = small_net(rng=2)
-    X = features(20)
-    first, again, other = (model.sample(X, 6, temperature=1.0, rng=seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
-    np.testing.assert_array_equal(model.sample(X, 6, temperature=1e-6, rng=0), model.sample(X, 6))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("temperature", [1e-300, 1e-46, 1e300])
-def test_no_temperature_is_too_low_or_too_high(dtype, temperature):
-    model = small_net(rng=2, dtype=dtype)
-    model.params["b_vocab"] -= 10               # negative scores / 0 would all be -inf
-    written = model.sample(features(20), 6, temperature=temperature, rng=0)
-    assert not {NULL, START, UNK} & set(written[:, 0])
-    if temperature < 1:
-        np.testing.assert_array_equal(written, model.sample(features(20), 6))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_features_that_are_not_finite_are_refused(value):
-    X = features()
-    X[1, 2] = value
-    with pytest.raises(ValueError, match="features expects finite numbers"):
-        small_net().sample(X)
-
-
 @both_cells
-@pytest.mark.parametrize("options", [{}, {"beam": 3}, {"temperature": 2.0, "rng": 0}])
+@pytest.mark.parametrize("options", [{"stop": True}, {"beam": 3}])
 def test_captions_hold_words_then_end_then_padding(cell, options):
-    captions = small_net(cell, weight_scale=2.0).sample(features(50), 8, **options)
+    model = small_net(cell, weight_scale=2.0)
+    captions = model.sample(features(50), 8, never=NEVER, **options)
     assert captions.shape == (50, 8)
     for caption in captions.tolist():
         length = caption.index(END) if END in caption else 8
         assert not {NULL, START, UNK} & set(caption[:length])
         assert set(caption[length + 1:]) <= {NULL}
-
-
-def test_unknown_words_are_written_only_if_asked_for():
-    model = small_net()
-    model.params["b_vocab"][UNK] = 100
-    assert UNK not in model.sample(features(), 5)
-    assert (model.sample(features(), 5, allow_unknown=True) == UNK).all()
 
 
 # ---------------------------------------------------------------- the rest
@@ -309,14 +269,6 @@ def test_options_are_checked(options, message):
         small_net(**options)
 
 
-@pytest.mark.parametrize("words, message", [
-    ({"<NULL>": 0, "<START>": 1}, "expects the word <END>"),
-    ({"<NULL>": 0, "<START>": 1, "<END>": 3}, "expects the ids 0 to 2")])
-def test_the_vocabulary_is_checked(words, message):
-    with pytest.raises(ValueError, match=message):
-        CaptioningRNN(words)
-
-
 @pytest.mark.parametrize("X, captions, message", [
     (features(3, 4), CAPTIONS, "features expects 5 columns"),
     (features(2), CAPTIONS, "captions expects a row"),
@@ -327,17 +279,17 @@ def test_batches_are_checked(X, captions, message):
         small_net().loss(X, captions)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"max_length": 0}, "max_length expects"), ({"beam": 0}, "beam expects"),
-    ({"temperature": -1}, "temperature expects"),
-    ({"beam": 2, "temperature": 1}, "either beam or temperature")])
-def test_sampling_options_are_checked(options, message):
+@pytest.mark.parametrize("words, options, message", [
+    (WORD_TO_IDX, {"max_length": 0}, "max_length expects"), (WORD_TO_IDX, {"beam": 0}, "beam expects"),
+    ({"<NULL>": 0, "a": 1}, {}, "word_to_idx expects the words <START>"),
+    ({"<NULL>": 0, "<START>": 1}, {"stop": True}, "to stop at it, <END>")])
+def test_what_sampling_needs_is_checked(words, options, message):
     with pytest.raises(ValueError, match=message):
-        small_net().sample(features(), **options)
+        CaptioningRNN(words, 5, 3, 4).sample(features(), **options)
 
 
 @both_cells
-def test_a_few_captions_are_learned_by_heart(cell):
+def test_a_few_captions_can_be_overfitted(cell):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((6, 5))
     captions = np.full((6, 6), NULL)
@@ -351,4 +303,4 @@ def test_a_few_captions_are_learned_by_heart(cell):
                     metric=lambda m, X, y: (-m.total_loss(X, y)[0], len(y)))
     solver.train()
     assert solver.loss_history[-1] < 0.1
-    np.testing.assert_array_equal(model.sample(X, 5), captions[:, 1:])
+    np.testing.assert_array_equal(model.sample(X, 5, stop=True), captions[:, 1:])

@@ -658,12 +658,12 @@ def small_solver_with_history():
     ({"batch_size": 2.5}, "batch_size expects a positive integer"),
     ({"num_epochs": -1}, "num_epochs expects a positive integer"),
     ({"lr_decay": 0}, "lr_decay expects a positive number"),
-    ({"lr_decay": "x"}, "lr_decay expects a positive number"),
+    ({"lr_decay": "x"}, "lr_decay expects a number of at least 0"),
     ({"data": {"X_train": [1], "y_train": [1]}}, "X_val is missing"),
     ({"data": {"X_train": np.ones((3, 6)), "y_train": [1]}}, "as many y_train as X_train, 3, got 1"),
     ({"data": {**small_data(), "X_val": [], "y_val": []}}, "at least one sample in X_val"),
     ({"optim_config": {"learning_rat": 1}}, "config knows learning_rate"),
-    ({"optim_config": {"learning_rate": -1}}, "'learning_rate'] expects a number above 0"),
+    ({"optim_config": {"learning_rate": -1}}, "'learning_rate'] expects a number of at least 0"),
 ])
 def test_wrong_input_is_named(options, message):
     with pytest.raises(ValueError, match=message):

@@ -27,11 +27,3 @@ def conv(x, w):
 def max_pool(pool_param):
     size = (pool_param["pool_height"], pool_param["pool_width"])
     return lambda x: F.max_pool2d(x, size, stride=pool_param["stride"])
-
-
-def softmax_loss(x, y):
-    """(loss, dx) of the averaged cross-entropy."""
-    scores = torch.tensor(x, requires_grad=True)
-    loss = F.cross_entropy(scores, torch.tensor(np.asarray(y, dtype=np.int64)))
-    loss.backward()
-    return loss.item(), scores.grad.numpy()
