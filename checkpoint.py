@@ -1,0 +1,79 @@
+"""A training on disk: named arrays and a JSON state in one .npz, written whole or not at all."""
+import json
+import os
+
+import numpy as np
+
+VERSION = 2
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be written or read, or belongs to another training."""
+
+
+def save_atomically(path, write):
+    """Call write(file) on a temporary file beside `path`, then rename it to `path`.
+
+    Whoever reads `path` sees the old file or the new one, never a part. What a killed process
+    leaves behind has a fixed name, which the next run overwrites.
+    """
+    path = os.fspath(path)
+    temporary = path + ".tmp"
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            error.filename = path               # the name that the caller knows
+        raise
+
+
+def write_checkpoint(path, settings, state, arrays):
+    """Write a checkpoint.
+
+    Args:
+        settings: dict of what decides the result, as JSON holds it; read_checkpoint compares it
+        state: dict, as JSON holds it
+        arrays: dict of named arrays
+    Raises CheckpointError when the file cannot be written; the previous one is then intact.
+    """
+    text = json.dumps({"version": VERSION, "settings": settings, "state": state})
+    try:
+        save_atomically(path, lambda file: np.savez(file, json=np.array(text), **arrays))
+    except OSError as error:
+        raise CheckpointError(f"cannot write the checkpoint {path}: {error.strerror or error}. The "
+                              "previous one, if any, is intact: free some space and run again with "
+                              "--resume, or choose another --out folder") from error
+
+
+def read_checkpoint(path, settings=None):
+    """The (state, arrays) of a checkpoint. No pickle is loaded; the zip format's CRC is the checksum.
+
+    settings: those of the training that wants to go on; None accepts any.
+    Raises CheckpointError for a file that is damaged or not a checkpoint, and for other settings.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        content = json.loads(str(arrays.pop("json")))
+        version, old, state = content["version"], content["settings"], content["state"]
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except Exception as error:                  # a flipped bit makes zipfile raise almost anything
+        raise CheckpointError(f"{path} is damaged, or not a checkpoint ({error}). Delete it to start "
+                              "afresh") from error
+    if version != VERSION:
+        raise CheckpointError(f"{path} has checkpoint format {version}, this program reads {VERSION}. "
+                              "Delete it to start afresh")
+    for name in {} if settings is None else {**settings, **old}:
+        if old.get(name) != settings.get(name):
+            raise CheckpointError(
+                f"{path} belongs to another training: its {name} was {old.get(name)}, now it is "
+                f"{settings.get(name)}. Use the same settings, choose another --out folder, or start "
+                "afresh without --resume")
+    return state, arrays
