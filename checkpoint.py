@@ -1,6 +1,7 @@
 """A training on disk: named arrays and a JSON state in one .npz, written whole or not at all."""
 import json
 import os
+import zipfile
 
 import numpy as np
 
@@ -42,7 +43,8 @@ def write_checkpoint(path, settings, state, arrays):
         arrays: dict of named arrays
     Raises CheckpointError when the file cannot be written; the previous one is then intact.
     """
-    text = json.dumps({"version": VERSION, "settings": settings, "state": state})
+    text = _as_json({"version": VERSION, "settings": settings, "state": state,
+                     "arrays": list(arrays)})
     try:
         save_atomically(path, lambda file: np.savez(file, json=np.array(text), **arrays))
     except OSError as error:
@@ -58,10 +60,17 @@ def read_checkpoint(path, settings=None):
     Raises CheckpointError for a file that is damaged or not a checkpoint, and for other settings.
     """
     try:
+        with zipfile.ZipFile(path) as file:
+            # A damaged header of an array may ask for less than is there: its CRC is then not checked.
+            if file.testzip():
+                raise ValueError("wrong checksum")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         content = json.loads(str(arrays.pop("json")))
         version, old, state = content["version"], content["settings"], content["state"]
+        # One flipped bit in the zip's table of contents may hide an array.
+        if list(arrays) != content["arrays"]:
+            raise ValueError("not all arrays are there")
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except Exception as error:                  # a flipped bit makes zipfile raise almost anything
@@ -70,10 +79,23 @@ def read_checkpoint(path, settings=None):
     if version != VERSION:
         raise CheckpointError(f"{path} has checkpoint format {version}, this program reads {VERSION}. "
                               "Delete it to start afresh")
-    for name in {} if settings is None else {**settings, **old}:
-        if old.get(name) != settings.get(name):
-            raise CheckpointError(
-                f"{path} belongs to another training: its {name} was {old.get(name)}, now it is "
-                f"{settings.get(name)}. Use the same settings, choose another --out folder, or start "
-                "afresh without --resume")
+    if settings is not None:
+        for name, then, now in _differences(old, json.loads(_as_json(settings))):
+            raise CheckpointError(f"{path} is of another training ({name}: {then} then, {now} now). "
+                                  "Use the same settings, another --out folder, or start afresh "
+                                  "without --resume")
     return state, arrays
+
+
+def _as_json(value):
+    """The text of a value; NumPy's numbers and arrays become plain numbers and lists."""
+    return json.dumps(value, default=lambda array: array.tolist())
+
+
+def _differences(then, now, name=""):
+    """(name, then, now) of every setting that differs."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in {**now, **then}:
+            yield from _differences(then.get(key), now.get(key), f"{name} {key}".strip())
+    elif then != now:
+        yield name, then, now
