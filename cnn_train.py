@@ -26,16 +26,10 @@ def arguments(argv=None):
     for flag, default, meaning in (
             ("--num-filters", 32, "filters of the convolution"),
             ("--filter-size", 7, "height and width of a filter"),
-            ("--hidden-dim", 100, "units of the fully connected layer"),
-            ("--batch-size", 100, "samples of a step")):
+            ("--hidden-dim", 100, "units of the fully connected layer")):
         parser.add_argument(flag, type=experiment.positive_integer, default=default, metavar="N",
                             help=meaning)
-    parser.add_argument("--learning-rate", type=experiment.positive_number, default=0.05,
-                        metavar="X", help="of the first epoch")
-    parser.add_argument("--lr-decay", type=experiment.positive_number, default=0.75, metavar="X",
-                        help="the learning rate is multiplied by it after each epoch")
-    parser.add_argument("--reg", type=experiment.nonnegative_number, default=1e-3, metavar="X",
-                        help="strength of the L2 penalty on the weights")
+    experiment.training_flags(parser, learning_rate=0.05, lr_decay=0.75, reg=1e-3)
     return experiment.parse(parser, argv, quick={"epochs": 2})
 
 
@@ -93,36 +87,24 @@ def main(argv=None):
                         args.hidden_dim, 10, reg=args.reg, rng=args.seed)
     except ValueError as error:
         raise experiment.UserError(str(error)) from None
+    name = experiment.digits_name(kind)
     solver = Solver(model, data, update_rule="sgd_momentum",
                     optim_config={"learning_rate": args.learning_rate, "momentum": 0.9},
                     lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,
                     seed=args.seed, checkpoint=experiment.checkpoint_path(args, "cnn.npz"),
-                    settings={"reg": args.reg}, verbose=True)
+                    settings={"data": name, "reg": args.reg, "init": args.init})
+    experiment.prepare(args, solver)
+    earlier = solver.seconds
     with experiment.results_folder(args, "cnn.npz"):
-        earlier = experiment.train(args, solver)
-        metrics = report(args, data, kind, solver) | {
-            "seconds": round(time.monotonic() - started + earlier, 1)}
+        experiment.train(solver)
+        experiment.save_figure(args, "filters.png", filters_figure(
+            model, f"Filters learned from {name}"))
+        experiment.save_figure(args, "feature_maps.png", feature_maps_figure(
+            model, data["X_test"][0], f"What the filters see in one digit ({name})"))
+        metrics = experiment.digits_report(args, data, kind, solver, "Convolutional network")
+        metrics["seconds"] = round(time.monotonic() - started + earlier, 1)
         experiment.save_metrics(args, metrics)
     print(summary(metrics, args.out))
-
-
-def report(args, data, kind, solver):
-    """Draw the pictures; returns the metrics."""
-    model = solver.model
-    name = experiment.digits_name(kind)
-    history = experiment.history_of(solver)
-    scores = experiment.scores_of(model, data["X_test"])
-    experiment.save_figure(args, "learning_curves.png", experiment.learning_curves(
-        history, f"Convolutional network on {name}"))
-    experiment.save_figure(args, "filters.png", filters_figure(
-        model, f"Filters learned from {name}"))
-    experiment.save_figure(args, "feature_maps.png", feature_maps_figure(
-        model, data["X_test"][0], f"What the filters see in one digit ({name})"))
-    return {
-        "data": kind, "seed": args.seed, "config": experiment.config_of(args),
-        **{f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val", "test")},
-        "test_accuracy": experiment.report_on_test_set(args, data, scores, name),
-        "val_accuracy": solver.best_val_acc, "history": history}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the experiment scripts share: flags, data, the results folder, pictures, errors."""
+"""What the experiment scripts share: flags, the results folder, progress, data, pictures, errors."""
 import argparse
 import contextlib
 import ctypes
@@ -10,15 +10,32 @@ import platform
 import shlex
 import shutil
 import sys
+import textwrap
+import time
+
+try:
+    import fcntl
+except ImportError:                             # Windows
+    fcntl = None
+
+
+def python():
+    """What to type for the Python that is running: .venv/bin/python, as in the README, if it is that."""
+    path, name = os.path.relpath(sys.executable), os.path.basename(sys.executable)
+    if not path.startswith(os.pardir):
+        return path
+    return name if shutil.which(name) == sys.executable else sys.executable
+
 
 try:
     import numpy as np
 except ModuleNotFoundError:
-    print("error: numpy is missing: python -m pip install numpy matplotlib", file=sys.stderr)
+    print(f"error: numpy is missing: {python()} -m pip install numpy matplotlib", file=sys.stderr)
     sys.exit(2)
 
-from data.download import DataError, DownloadError, held_folder
-from solver import CheckpointError, DivergedError, save_atomically
+from checkpoint import CheckpointError, save_atomically
+from data.download import DataError, DownloadError
+from solver import DivergedError
 
 COLOURS = {"train": "tab:blue", "validation": "tab:orange", "right": "tab:green",
            "wrong": "tab:red", "other": "0.75"}
@@ -28,7 +45,7 @@ class UserError(ValueError):
     """Something that the person at the shell can mend; the message says how."""
 
 
-# ---------------------------------------------------------------- running a script
+# ---------------------------------------------------------------- flags
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Tells the defaults, but not that a flag is off or that nothing is set."""
@@ -41,83 +58,80 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 def argument_parser(description, *, script, epochs, data_dir_help):
     """A parser with the flags that all scripts have."""
     parser = argparse.ArgumentParser(
-        prog=f"{script}.py", description=description,
-        formatter_class=_HelpFormatter)
+        prog=f"{script}.py", description=description, formatter_class=_HelpFormatter)
     parser.set_defaults(script=script)
     parser.add_argument("--data", choices=("auto", "real", "synthetic"), default="auto",
                         help="auto takes the real data if they are there or can be downloaded, "
                              "else draws synthetic ones and says so")
     parser.add_argument("--data-dir", type=folder, metavar="DIR", help=data_dir_help)
     parser.add_argument("--out", type=folder, metavar="DIR", default=os.path.join("results", script),
-                        help="folder for metrics.json, pictures and checkpoints")
+                        help="folder for metrics.json, pictures and checkpoints; with --quick it "
+                             f"is results/{script}_quick by default")
     parser.add_argument("--epochs", type=positive_integer, metavar="N", default=epochs,
                         help="passes over the training data")
     parser.add_argument("--seed", type=natural_number, metavar="N", default=0,
                         help="of all random numbers: the same seed gives the same results")
     parser.add_argument("--resume", action="store_true",
-                        help="go on from the last checkpoint in --out")
+                        help="go on from the last checkpoint in --out, to the same result as if it "
+                             "had never stopped")
+    parser.add_argument("--init", type=existing_file, metavar="CHECKPOINT",
+                        help="begin a new training from the parameters in this checkpoint")
     parser.add_argument("--quick", action="store_true",
                         help="a small run that takes seconds, for trying out")
     return parser
+
+
+def training_flags(parser, *, learning_rate, lr_decay, batch_size=100, reg=None):
+    """Add the flags of the Solver, with a script's own defaults."""
+    parser.add_argument("--learning-rate", type=positive_number, default=learning_rate, metavar="X",
+                        help="of the first epoch")
+    parser.add_argument("--lr-decay", type=positive_number, default=lr_decay, metavar="X",
+                        help="the learning rate is multiplied by it after each epoch")
+    parser.add_argument("--batch-size", type=positive_integer, default=batch_size, metavar="N",
+                        help="samples in a mini-batch")
+    if reg is not None:
+        parser.add_argument("--reg", type=nonnegative_number, default=reg, metavar="X",
+                            help="strength of the L2 penalty on the weights")
 
 
 def parse(parser, argv, quick):
     """The arguments; with --quick, the dict `quick` replaces the defaults of its flags."""
     args = parser.parse_args(argv)
     if args.quick:
-        parser.set_defaults(**quick)
+        parser.set_defaults(out=os.path.join("results", f"{args.script}_quick"), **quick)
         args = parser.parse_args(argv)
     if args.data == "synthetic" and args.data_dir:
         parser.error("--data-dir is for real data: leave it out, or leave out --data synthetic")
     return args
 
 
-def folder(text):
-    """For argparse: a path that is not empty."""
-    if not text:
-        raise argparse.ArgumentTypeError("expects a folder, got nothing")
-    return text
+def _flag(expected, convert, accepts=lambda value: True):
+    """A type for argparse, which otherwise answers with the name of a Python function."""
+    def parsed(text):
+        try:
+            value = convert(text)
+        except ValueError:
+            value = None
+        if value is None or not accepts(value):
+            raise argparse.ArgumentTypeError(f"expects {expected}, got {text!r}")
+        return value
+    return parsed
 
 
-def positive_integer(text):
-    """For argparse: an integer of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expects an integer of at least 1, got {text}")
-    return value
+folder = _flag("a folder", str, bool)
+existing_file = _flag("a file that exists", str, os.path.isfile)
+file_to_write = _flag("a file in a folder that exists", str, lambda text: bool(text) and (
+    not os.path.isdir(text) and os.path.isdir(os.path.dirname(os.path.abspath(text)))))
+positive_integer = _flag("a whole number of at least 1", int, lambda value: value >= 1)
+positive_integers = _flag("whole numbers of at least 1, separated by spaces", int,
+                          lambda value: value >= 1)
+natural_number = _flag("a whole number of at least 0", int, lambda value: value >= 0)
+positive_number = _flag("a number above 0", float, lambda value: 0 < value < np.inf)
+nonnegative_number = _flag("a number of at least 0", float, lambda value: 0 <= value < np.inf)
+share = _flag("a number from 0 to below 1", float, lambda value: 0 <= value < 1)
 
 
-def natural_number(text):
-    """For argparse: an integer of at least 0."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expects an integer of at least 0, got {text}")
-    return value
-
-
-def positive_number(text):
-    """For argparse: a finite number above 0."""
-    value = float(text)
-    if not 0 < value < np.inf:
-        raise argparse.ArgumentTypeError(f"expects a number above 0, got {text}")
-    return value
-
-
-def nonnegative_number(text):
-    """For argparse: a finite number of at least 0."""
-    value = float(text)
-    if not 0 <= value < np.inf:
-        raise argparse.ArgumentTypeError(f"expects a number of at least 0, got {text}")
-    return value
-
-
-def file_to_write(text):
-    """For argparse: a path in a folder that exists, so that no work is done in vain."""
-    parent = os.path.dirname(os.path.abspath(text))
-    if not text or os.path.isdir(text) or not os.path.isdir(parent):
-        raise argparse.ArgumentTypeError(f"expects a file in a folder that exists, got {text!r}")
-    return text
-
+# ---------------------------------------------------------------- running a script
 
 def reuse_memory():
     """Tell glibc to keep freed memory for the next array; nothing where there is no glibc.
@@ -137,18 +151,15 @@ def reuse_memory():
 
 def run(main):
     """Call main() and turn what a person can mend into one line and exit code 2."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:          # closed by whoever started us
-            setattr(sys, name, open(os.devnull, "w"))
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")   # a folder's name may be in any script
     try:
         if importlib.util.find_spec("matplotlib") is None:
-            raise UserError("matplotlib is missing: python -m pip install matplotlib")
+            raise UserError(f"matplotlib is missing: {python()} -m pip install matplotlib")
         main()
     except KeyboardInterrupt:
         arguments = [argument for argument in sys.argv if argument != "--resume"]
-        print(f"\nStopped. Go on with: {shlex.join([_python(), *arguments, '--resume'])}",
+        print(f"\nStopped. Go on with: {shlex.join([python(), *arguments, '--resume'])}",
               file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
@@ -156,25 +167,82 @@ def run(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (UserError, DataError, DownloadError, CheckpointError, DivergedError) as error:
-        sys.exit(_one_line(error))
+        text = str(error)
     except MemoryError as error:
-        sys.exit(_one_line(f"not enough memory: {error}. Try smaller sizes of the model or of "
-                           "the batches"))
+        text = f"not enough memory: {error}. Try smaller sizes of the model or of the mini-batches"
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        sys.exit(_one_line(f"{place}{error.strerror or error}"))
+        text = f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
+    else:
+        return
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    sys.exit(2)
 
 
-def _python():
-    """What to type for the Python that is running."""
-    name = os.path.basename(sys.executable)
-    return name if shutil.which(name) == sys.executable else sys.executable
+def say(text):
+    """Print, in lines of at most 100 characters."""
+    print(textwrap.fill(" ".join(text.split()), 100, break_long_words=False, break_on_hyphens=False),
+          flush=True)
 
 
-def _one_line(error):
-    """Print the error and return the exit code."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
+class Progress:
+    """Progress with the time left: one rewritten line on a terminal, else only whole lines.
+
+    Args: the number of steps of all, those done before, and a label that leads each line.
+    """
+
+    def __init__(self, total_steps, steps_done=0, label="", stream=None):
+        self.total_steps = total_steps
+        self.steps_done = self.steps_at_start = steps_done
+        self.label = label + "  " if label else ""
+        self.stream = sys.stdout if stream is None else stream
+        self.on_terminal = self.stream.isatty()
+        self.started = time.monotonic()
+        self.shown = -np.inf
+
+    def step(self, text):
+        """One step is done; shows at most ten of them a second."""
+        self.steps_done += 1
+        now = time.monotonic()
+        if self.on_terminal and now - self.shown >= 0.1:
+            self.shown = now
+            # Only a line that fits can be rewritten.
+            line = f"{self.label}{text}  {self._time_left()}"
+            self._rewrite(line[:shutil.get_terminal_size().columns - 1])
+
+    def line(self, text):
+        """A line that stays, after an epoch."""
+        text = f"{self.label}{text}  {self._time_left()}"
+        if self.on_terminal:
+            self._rewrite(text)
+            self.end()
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def end(self):
+        """Leave the rewritten line as it stands."""
+        if self.on_terminal:
+            print(file=self.stream, flush=True)
+
+    def _rewrite(self, text):
+        # \033[K clears what a longer line has left.
+        print(f"\r{text}\033[K", end="", file=self.stream, flush=True)
+
+    def _time_left(self):
+        elapsed = time.monotonic() - self.started
+        steps_now = self.steps_done - self.steps_at_start
+        if self.steps_done >= self.total_steps or steps_now == 0:
+            return f"{elapsed:.1f} s"
+        seconds = elapsed / steps_now * (self.total_steps - self.steps_done)
+        return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
+
+
+class LastLine(Progress):
+    """Progress of one training among many: only the line of its last epoch stays."""
+
+    def line(self, text):
+        """The last line stays; the others are shown on a terminal until the next step."""
+        if self.steps_done >= self.total_steps:
+            super().line(text)
 
 
 # ---------------------------------------------------------------- the results folder
@@ -183,17 +251,23 @@ def _one_line(error):
 def results_folder(args, *own):
     """Hold the results folder and make it ready.
 
-    own: patterns of the names of this script's checkpoints. A run that starts afresh removes
-    the metrics and such checkpoints of an older run, so that they are never taken for its own.
-    To be entered once everything else that may fail has succeeded: the older run is gone then.
+    own: patterns of the names of this script's checkpoints. A run that starts afresh removes the
+    metrics and such checkpoints of a previous run, so that they are never taken for its own. To be
+    entered once everything else that may fail has succeeded: the previous run is gone then.
     """
-    checkpoints = os.path.join(args.out, "checkpoints")
+    checkpoints = checkpoint_path(args, "")
     with contextlib.ExitStack() as stack:
         try:
             os.makedirs(checkpoints, exist_ok=True)
-            if not stack.enter_context(held_folder(checkpoints)):
-                raise UserError(f"{args.out} is in use by another run: wait for it, or choose "
-                                "another folder with --out")
+            if fcntl:
+                lock = os.open(checkpoints, os.O_RDONLY)
+                stack.callback(os.close, lock)
+                with contextlib.suppress(OSError):      # some network drives have no locks
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        raise UserError(f"{args.out} is in use by another run: wait for it, or "
+                                        "choose another folder with --out") from None
             _tidy(args, own)
         except OSError as error:
             raise UserError(f"the results folder cannot be used: {error.filename}: "
@@ -207,31 +281,33 @@ def checkpoint_path(args, name):
 
 
 def _tidy(args, own):
-    """Remove what an older run of this script left, unless it is to be resumed."""
-    metrics = os.path.join(args.out, "metrics.json")
-    _refuse_other_script(args, metrics)
-    old = [checkpoint_path(args, name) for pattern in own for suffix in ("", ".tmp")
-           for name in glob.glob(pattern + suffix, root_dir=checkpoint_path(args, ""))]
-    if not args.resume:
-        for path in [*old, metrics]:
-            if os.path.exists(path):
-                os.remove(path)
-    elif not old and not os.path.exists(metrics):
-        print(f"No checkpoint in {args.out}: starting afresh.", flush=True)
-
-
-def _refuse_other_script(args, path):
-    """UserError if the metrics at `path` are those of another script."""
-    if not os.path.isfile(path):                # opening a pipe would wait for ever
-        return
-    try:
-        with open(path, encoding="utf-8") as file:
-            script = json.load(file)["config"]["script"]
-    except (ValueError, KeyError, TypeError):
-        return
+    """Say what is replaced, and remove it; of a run that is resumed nothing is."""
+    script = _metrics(args).get("config", {}).get("script", args.script)
     if script != args.script:
         raise UserError(f"{args.out} holds the results of {script}: choose another folder with "
                         "--out")
+    metrics = os.path.join(args.out, "metrics.json")
+    old = [checkpoint_path(args, name) for pattern in own for suffix in ("", ".tmp")
+           for name in glob.glob(pattern + suffix, root_dir=checkpoint_path(args, ""))]
+    if args.resume and old:
+        return
+    if args.resume:
+        say(f"No checkpoint of this training in {args.out}: starting afresh.")
+    if old or os.path.exists(metrics):
+        state = "finished" if os.path.exists(metrics) else "unfinished"
+        say(f"Replacing the {state} run in {args.out}: its checkpoints, metrics.json and pictures.")
+    for path in [*old, metrics]:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+
+
+def _metrics(args):
+    """The metrics.json in the results folder, or {} if there is none that can be read."""
+    try:
+        with open(os.path.join(args.out, "metrics.json"), encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return {}
 
 
 def config_of(args):
@@ -250,25 +326,18 @@ def finished_summary(args, summary):
 
     summary: summary(metrics, out) -> text, which the script prints at its end.
     """
-    path = os.path.join(args.out, "metrics.json")
-    if not args.resume or not os.path.isfile(path):
+    metrics = _metrics(args) if args.resume else {}
+    # Of other data the checkpoints will say so.
+    if [metrics.get(name) for name in ("config", "seed", "data_dir")] != \
+            [config_of(args), args.seed, _data_dir(args)]:
         return None
-    try:
-        with open(path, encoding="utf-8") as file:
-            metrics = json.load(file)
-        # Of other data the checkpoints will say so.
-        if metrics["config"] != config_of(args) or metrics["seed"] != args.seed \
-                or metrics["data_dir"] != _data_dir(args):
-            return None
-        return f"This run is finished.\n{summary(metrics, args.out)}"
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a run's metrics ({error!r}): delete it") from None
+    return f"This run is finished.\n{summary(metrics, args.out)}"
 
 
 def save_metrics(args, metrics):
-    """Write metrics.json, whole or not at all, with where the data were and what it ran on."""
-    text = json.dumps({**metrics, "data_dir": _data_dir(args), "environment": environment()},
-                      indent=2) + "\n"
+    """Write metrics.json, whole or not at all, with the settings, the data's folder and the machine."""
+    text = json.dumps({"seed": args.seed, "config": config_of(args), **metrics,
+                       "data_dir": _data_dir(args), "environment": environment()}, indent=2) + "\n"
     _save(args, "metrics.json", lambda file: file.write(text.encode()))
 
 
@@ -293,6 +362,26 @@ def _save(args, name, write):
                         "--resume") from error
 
 
+# ---------------------------------------------------------------- training
+
+def prepare(args, *solvers):
+    """Go on from the checkpoints (--resume) or begin with given parameters (--init), if asked to.
+
+    Comes before results_folder, so that a refusal leaves everything as it was.
+    """
+    for solver in solvers:
+        resumed = args.resume and solver.resume()
+        if args.init and not resumed:
+            solver.start_from(args.init)
+
+
+def train(solver, label="", progress=Progress):
+    """Train with a progress line."""
+    solver.progress = progress(solver.num_epochs * solver.batches_per_epoch,
+                               len(solver.loss_history), label)
+    solver.train()
+
+
 # ---------------------------------------------------------------- digits
 
 def load_digits(args, num_train, num_val, num_test):
@@ -301,45 +390,34 @@ def load_digits(args, num_train, num_val, num_test):
     Returns (data, kind): data has X_train (num_train, 1, 28, 28) float32 in [0, 1],
     y_train (num_train,) and so on for val and test; kind is 'real' or 'synthetic'.
     """
-    sizes = {"train": num_train, "val": num_val, "test": num_test}
-    data = None
-    if args.data != "synthetic":
-        data = _load_mnist(args, sizes)
-    kind = "synthetic" if data is None else "real"
-    if data is None:
-        from data.synthetic_digits import load_synthetic_digits
+    from data.mnist import load_mnist
+    from data.synthetic_digits import load_synthetic_digits
+    kind = "synthetic" if args.data == "synthetic" else "real"
+    if kind == "real":
+        sizes = {"train": num_train, "val": num_val, "test": num_test}
+        try:
+            data = load_mnist(args.data_dir, progress=True)
+            data = {name: value[:sizes[name[2:]]] for name, value in data.items()}
+        except DownloadError as error:
+            if args.data == "real":
+                raise
+            say(f"MNIST is not available: {error}")
+            kind = "synthetic"
+    if kind == "synthetic":
         print("*** SYNTHETIC DATA: digits drawn by data/synthetic_digits.py, not MNIST. ***\n"
               "*** All figures and pictures of this run are about drawn digits.        ***",
               flush=True)
         data = load_synthetic_digits(args.seed, num_train, num_val, num_test)
-    print(f"{digits_name(kind)}: {len(data['X_train']):,} digits for training, "
-          f"{len(data['X_val']):,} for validation, {len(data['X_test']):,} for testing",
-          flush=True)
+    say(f"{digits_name(kind)}: {len(data['X_train']):,} digits for training, "
+        f"{len(data['X_val']):,} for validation, {len(data['X_test']):,} for testing")
+    if args.reg:
+        say("The loss on the screen includes the L2 penalty of --reg.")
     return data, kind
-
-
-def _load_mnist(args, sizes):
-    """The first samples of each part of MNIST, or None where --data auto may do without."""
-    from data.mnist import load_mnist
-    try:
-        data = load_mnist(args.data_dir, progress=True)
-    except DownloadError as error:
-        if args.data == "real":
-            raise
-        print(f"MNIST cannot be had: {' '.join(str(error).split())}", flush=True)
-        return None
-    return {name: value[:sizes[name[2:]]] for name, value in data.items()}
 
 
 def digits_name(kind):
     """What pictures and tables call the data."""
     return {"real": "MNIST", "synthetic": "synthetic digits"}[kind]
-
-
-def softmax(scores):
-    """Probabilities of (N, C) scores, row by row."""
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def scores_of(model, X, batch_size=1000):
@@ -348,31 +426,23 @@ def scores_of(model, X, batch_size=1000):
                            for start in range(0, len(X), batch_size)])
 
 
-def train(args, solver):
-    """Train, going on from the checkpoint if --resume asks for it.
-
-    Returns the seconds that earlier runs have spent on it.
-    """
-    earlier = solver.seconds if args.resume and solver.resume() else 0.0
-    solver.train()
-    return earlier
-
-
-def history_of(solver):
-    """The Solver's histories as they are kept in metrics.json."""
-    return {"loss": solver.loss_history, "train_accuracy": solver.train_acc_history,
-            "val_accuracy": solver.val_acc_history}
-
-
-def report_on_test_set(args, data, scores, name):
-    """Draw the confusion matrix and the worst mistakes; returns the test accuracy."""
+def digits_report(args, data, kind, solver, title):
+    """Draw the pictures of a trained model that both networks have; returns its metrics."""
+    name = digits_name(kind)
+    history = {"loss": solver.loss_history, "train_accuracy": solver.train_acc_history,
+               "val_accuracy": solver.val_acc_history}
+    scores = scores_of(solver.model, data["X_test"])
     predictions = scores.argmax(axis=1)
+    save_figure(args, "learning_curves.png", learning_curves(history, f"{title} on {name}"))
     save_figure(args, "confusion_matrix.png", confusion_matrix(
         data["y_test"], predictions, 10, f"Test set of {name}"))
     save_figure(args, "mistakes.png", mistakes(
         data["X_test"], data["y_test"], scores,
         f"Most confident mistakes on the test set of {name}"))
-    return float(np.mean(predictions == data["y_test"]))
+    sizes = {f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val", "test")}
+    return {"data": kind, **sizes,
+            "test_accuracy": float(np.mean(predictions == data["y_test"])),
+            "val_accuracy": solver.best_val_acc, "history": history}
 
 
 # ---------------------------------------------------------------- pictures
@@ -387,7 +457,9 @@ def new_figure(width, height, title=None):
 
 
 def save_figure(args, name, figure):
-    """Write a picture into the results folder, whole or not at all."""
+    """Write a picture into the results folder, whole or not at all; that of a quick run says so."""
+    if args.quick:
+        figure.suptitle(f"{figure.get_suptitle()} (quick run)".strip())
     _save(args, name, lambda file: figure.savefig(file, format="png"))
 
 
@@ -396,6 +468,7 @@ def learning_curves(history, title, metric="accuracy"):
 
     `history` has loss (a number per step), train_accuracy and val_accuracy (per epoch).
     """
+    from matplotlib.ticker import PercentFormatter
     figure = new_figure(10, 4, title)
     left, right = figure.subplots(1, 2)
     epochs = np.arange(1, len(history["val_accuracy"]) + 1)
@@ -415,6 +488,8 @@ def learning_curves(history, title, metric="accuracy"):
     right.plot(epochs, history["val_accuracy"], ".-", color=COLOURS["validation"],
                label="validation")
     right.set(xlabel="epoch", ylabel=metric)
+    if metric == "accuracy":
+        right.yaxis.set_major_formatter(PercentFormatter(1))
     right.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     right.legend(loc="lower right")         # accuracies rise
     return figure
@@ -442,7 +517,8 @@ def confusion_matrix(y, predictions, num_classes, title):
 
 def mistakes(X, y, scores, title, rows=4, columns=6):
     """The pictures that were most confidently misread, each with its probabilities."""
-    probabilities = softmax(scores)
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
     predictions = scores.argmax(axis=1)
     wrong = np.flatnonzero(predictions != y)
     confidence = probabilities[wrong, predictions[wrong]]

@@ -1,9 +1,9 @@
 """A recurrent network learns to describe pictures.
 
 EECS 545 homework 4, question 4: train a plain RNN or an LSTM to write the captions of
-COCO pictures, word by word, from features of the picture. Takes a folder in COCO's layout
-from data/coco_captioning or --data-dir, else downloads it (about 1 GB, and asks first), else
-draws small scenes with captions of its own.
+COCO pictures, word by word, from features of the picture. Takes a folder in COCO's layout from
+data/coco_captioning or --data-dir, else downloads it (about 1 GB, and asks first), else draws small
+scenes with captions of its own.
 
 N: pictures or captions, T: words of a caption, D: features of a picture, V: words.
 """
@@ -33,11 +33,9 @@ SCENES = {False: (18_000, 500), True: (300, 60)}    # drawn for training and val
 QUICK_CAPTIONS = 2_000
 BLEU_SUBSET = 200                                   # pictures whose BLEU is taken after each epoch
 SIDE = 3.4                                          # inches of a picture on a page
-TEXT_POINTS = 72 * 3.1                              # of a line below it; hinting adds some
 WRITTEN, REFERENCE = {"size": 10.5, "weight": "bold"}, {"size": 8}      # fonts of captions
 LENGTH_NORM = 0.7                                   # of beam search, see CaptioningRNN.sample
 PICTURE_SECONDS = 5                                 # for one picture from the network
-PICTURE_BYTES = 20_000_000                          # of which so much is read at most
 
 
 @dataclass(frozen=True)
@@ -69,25 +67,19 @@ def arguments(argv=None):
     parser.add_argument("--yes", action="store_true",
                         help="download about 1 GB without asking, if need be")
     for flag, default, meaning in (
-            ("--hidden-dim", 512, "numbers of the hidden state"),
-            ("--wordvec-dim", ByData(256, 128), "numbers of a word's vector"),
-            ("--batch-size", 100, "captions of a step"),
+            ("--hidden-dim", 512, "hidden state size"),
+            ("--wordvec-dim", ByData(256, 128), "size of a word vector"),
             ("--beam", 5, "captions that beam search keeps at a time"),
-            ("--max-length", 17, "words of a caption that is written, at most")):
+            ("--max-length", 17, "longest caption that is written, in words"),
+            ("--overfit", None, "overfit N captions: the loss should approach 0")):
         parser.add_argument(flag, type=experiment.positive_integer, default=default, metavar="N",
                             help=meaning)
-    parser.add_argument("--overfit", type=experiment.positive_integer, metavar="N",
-                        help="learn only N captions, by heart: the loss is to come near 0")
-    parser.add_argument("--learning-rate", type=experiment.positive_number, default=1e-3,
-                        metavar="X", help="of the first epoch")
-    parser.add_argument("--lr-decay", type=experiment.positive_number, metavar="X",
-                        default=ByData(0.88, 0.72, lstm=0.87),
-                        help="the learning rate is multiplied by it after each epoch")
     for flag, default, meaning in (
-            ("--dropout", ByData(0.4, 0.0), "the words' and the hidden states' numbers"),
-            ("--feature-dropout", ByData(0.2, 0.0), "the features")):
-        parser.add_argument(flag, type=share, default=default, metavar="X",
-                            help=f"share of {meaning} that is dropped in training")
+            ("--dropout", ByData(0.4, 0.0), "word vectors and hidden states"),
+            ("--feature-dropout", ByData(0.2, 0.0), "features")):
+        parser.add_argument(flag, type=experiment.share, default=default, metavar="X",
+                            help=f"share of the {meaning} that is dropped in training")
+    experiment.training_flags(parser, learning_rate=1e-3, lr_decay=ByData(0.88, 0.72, lstm=0.87))
     args = experiment.parse(parser, argv, quick={"epochs": 2, "hidden_dim": 128,
                                                  "wordvec_dim": 64})
     if args.overfit:
@@ -95,14 +87,6 @@ def arguments(argv=None):
                             lr_decay=0.97, batch_size=25)
         args = experiment.parse(parser, argv, quick={"hidden_dim": 128})
     return args
-
-
-def share(text):
-    """For argparse: a number from 0 to below 1."""
-    value = experiment.nonnegative_number(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"expects a number below 1, got {text}")
-    return value
 
 
 def with_defaults(args, kind):
@@ -116,9 +100,17 @@ def with_defaults(args, kind):
 
 def load_captions(args):
     """(data, kind) as data.coco.load_coco gives it; kind is 'real' or 'synthetic'."""
-    data = None if args.data == "synthetic" else _load_real(args)
-    kind = "synthetic" if data is None else "real"
-    if data is None:
+    kind = "synthetic" if args.data == "synthetic" else "real"
+    if kind == "real":
+        try:
+            data = load_coco(args.data_dir, pca=args.pca, progress=True,
+                             confirm=functools.partial(_agrees, args))
+        except DownloadError as error:
+            if args.data == "real":
+                raise
+            experiment.say(f"COCO captions are not available: {error}")
+            kind = "synthetic"
+    if kind == "synthetic":
         from data.synthetic_scenes import load_synthetic_scenes
         print("*** SYNTHETIC DATA: scenes drawn by data/synthetic_scenes.py, not COCO. ***\n"
               "*** All figures and pictures of this run are about drawn scenes.        ***",
@@ -126,40 +118,25 @@ def load_captions(args):
         data = load_synthetic_scenes(args.seed, *SCENES[args.quick])
     if args.overfit:
         data = _with_captions(data, _one_of_each_picture(data["X_train"], args.overfit))
-        data = data | {"X_val": data["X_train"], "y_val": data["y_train"],
-                       "urls_val": data["urls_train"]}
-        for name in ("pictures", "scenes"):
-            if f"{name}_train" in data:
-                data[f"{name}_val"] = data[f"{name}_train"]
+        data |= {f"{name}_val": data[f"{name}_train"]
+                 for name in ("X", "y", "urls", "pictures", "scenes") if f"{name}_train" in data}
     elif args.quick:
         data = _with_captions(data, slice(QUICK_CAPTIONS))
-    print(f"{data_name(args, kind)}: {len(data['y_train']):,} captions of "
-          f"{len(np.unique(data['X_train'].pictures)):,} pictures for training, "
-          f"{len(data['y_val']):,} of {len(np.unique(data['X_val'].pictures)):,} for validation, "
-          f"{len(data['idx_to_word']):,} words", flush=True)
+    experiment.say(
+        f"{data_name(args, kind)}: {len(data['y_train']):,} captions of "
+        f"{len(np.unique(data['X_train'].pictures)):,} pictures for training, "
+        f"{len(data['y_val']):,} of {len(np.unique(data['X_val'].pictures)):,} for validation, "
+        f"{len(data['idx_to_word']):,} words")
     return data, kind
 
 
-def _load_real(args):
-    """The folder of captions, or None where --data auto may do without."""
-    try:
-        return load_coco(args.data_dir, pca=args.pca, progress=True,
-                         confirm=functools.partial(_agrees, args))
-    except DownloadError as error:
-        if args.data == "real":
-            raise
-        print(f"COCO's captions cannot be had: {' '.join(str(error).split())}", flush=True)
-        return None
-
-
 def _agrees(args):
-    """Whether about 1 GB may be downloaded; who is not at a terminal has not said yes."""
-    if args.yes or sys.stdin is None or not sys.stdin.isatty():
+    """Whether about 1 GB may be downloaded; nobody at a terminal means no."""
+    if args.yes or not sys.stdin.isatty():
         return args.yes
     try:
         answer = input("Download about 1 GB of COCO features and captions? [y/N] ")
     except EOFError:                            # Ctrl-D
-        print(flush=True)
         return False
     return answer.strip().lower() in ("y", "yes")
 
@@ -221,18 +198,14 @@ def bleu(candidates, references, max_order=4):
     at most as often as in the reference that has it most; c are the words of all candidates,
     r those of the references that come closest to them in length (of two the shorter).
 
-    Inputs: candidates, a list of sentences; references, a list of lists of sentences; words
-    are what stands between spaces. Returns a list of max_order numbers from 0 to 1.
-    Raises ValueError where the lists differ in length or a candidate has no reference.
+    Inputs: candidates, a list of sentences; references, for each a list of one or more sentences;
+    words are what stands between spaces. Returns a list of max_order numbers from 0 to 1.
     Source: Papineni et al., "BLEU: a method for automatic evaluation of machine
     translation", 2002.
     """
-    if len(candidates) != len(references) or not all(references) or not candidates:
-        raise ValueError(f"bleu: references expects at least one sentence for each of the "
-                         f"{len(candidates)} candidates, got {len(references)} lists")
     right, total = np.zeros(max_order), np.zeros(max_order)
     candidate_words = reference_words = 0
-    for candidate, sentences in zip(candidates, references):
+    for candidate, sentences in zip(candidates, references, strict=True):
         words, sentences = candidate.split(), [sentence.split() for sentence in sentences]
         candidate_words += len(words)
         reference_words += min((abs(len(s) - len(words)), len(s)) for s in sentences)[1]
@@ -304,40 +277,28 @@ def share_of_true_captions(data, sentences, pictures):
 # ---------------------------------------------------------------- pictures
 
 def load_picture(data, part, number, reachable):
-    """Picture `number` as an array, or None if it cannot be had.
+    """Picture `number` as an array, or None if it is gone.
 
-    reachable: a set that takes 'network' out once the network has failed, so that a page
-    of pictures does not wait for each of them.
+    reachable: a set that takes 'network' out once the network has failed, so that a page of
+    pictures does not wait for each of them.
     """
     if f"pictures_{part}" in data:
         return data[f"pictures_{part}"][number]
-    address = data[f"urls_{part}"][number]
     from matplotlib.image import imread
+    address = data[f"urls_{part}"][number]
     try:
         if not address.startswith(("http://", "https://")):
             return imread(os.path.join(data["folder"], address))
         if "network" not in reachable:
             return None
-        return imread(_fetched(address), format="jpg")
+        with urllib.request.urlopen(address, timeout=PICTURE_SECONDS) as answer:
+            return imread(io.BytesIO(answer.read()), format="jpg")
     except urllib.error.HTTPError:
         return None
     except Exception as error:                  # of a strange picture Pillow raises almost any
         if isinstance(error, (urllib.error.URLError, TimeoutError)):
             reachable.discard("network")
         return None
-
-
-def _fetched(address):
-    """What is at an address, as a file. TimeoutError if it takes long, be it drop by drop."""
-    deadline = time.monotonic() + PICTURE_SECONDS
-    content = io.BytesIO()
-    with urllib.request.urlopen(address, timeout=PICTURE_SECONDS) as answer:
-        while content.tell() < PICTURE_BYTES and (chunk := answer.read1(2 ** 16)):
-            content.write(chunk)
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{address} takes more than {PICTURE_SECONDS} seconds")
-    content.seek(0)
-    return content
 
 
 def page_of_captions(data, part, pictures, sentences, title, columns=4):
@@ -352,8 +313,8 @@ def page_of_captions(data, part, pictures, sentences, title, columns=4):
             data[f"scenes_{part}"][picture], sentence).true else "wrong"]
             for picture, sentence in zip(pictures, sentences)]
         title += " (green: true, red: false)"
-    captions = [_wrapped(sentence or "(no word)", **WRITTEN) for sentence in sentences]
-    references = ["\n".join(_wrapped("· " + sentence, indent="   ", **REFERENCE)
+    captions = [textwrap.fill(sentence or "(no word)", 34) for sentence in sentences]
+    references = ["\n".join(textwrap.fill("· " + sentence, 50, subsequent_indent="   ")
                             for sentence in of_picture)
                   for of_picture in references_of(data, part, pictures)]
     # Each row is as high as its longest text: inches of a line of either size, with a margin.
@@ -373,9 +334,9 @@ def page_of_captions(data, part, pictures, sentences, title, columns=4):
         axes, below = grid[2 * row, column], grid[2 * row + 1, column]
         picture = load_picture(data, part, number, reachable)
         if picture is None:
-            axes.imshow(np.full((224, 224, 3), 225, np.uint8))
-            axes.text(112, 112, _wrapped(data[f"urls_{part}"][number], **REFERENCE), ha="center",
-                      va="center", parse_math=False, **REFERENCE)
+            axes.set_axis_on()
+            axes.set(xticks=[], yticks=[], aspect=1)
+            axes.text(0.5, 0.5, "picture not available", ha="center", va="center", color="0.5")
         else:
             # Grey-scale pictures need to be told what black and white are.
             white = np.iinfo(picture.dtype).max if picture.dtype.kind in "iu" else 1
@@ -386,22 +347,6 @@ def page_of_captions(data, part, pictures, sentences, title, columns=4):
         below.annotate(text, (0.01, 1), (0, -15 - 13.5 * caption.count("\n")), va="top",
                        textcoords="offset points", in_layout=False, parse_math=False, **REFERENCE)
     return figure
-
-
-def _wrapped(text, indent="", **font):
-    """Lines that fit below a picture in this font; long words are cut."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-    font = FontProperties(**font)
-
-    def fits(line):
-        return text_to_path.get_text_width_height_descent(line, font, False)[0] < TEXT_POINTS
-
-    for columns in range(min(len(text), 80), 0, -1):
-        lines = textwrap.wrap(text, columns, subsequent_indent=indent)
-        if all(map(fits, lines)):
-            return "\n".join(lines)
-    return text
 
 
 def curves_figure(history, title):
@@ -455,12 +400,9 @@ def main(argv=None):
     started = time.monotonic()
     data, kind = load_captions(args)
     args = with_defaults(args, kind)
-    try:
-        model = CaptioningRNN(data["word_to_idx"], data["X_train"].shape[1], args.wordvec_dim,
-                              args.hidden_dim, args.cell, dropout=args.dropout,
-                              feature_dropout=args.feature_dropout, rng=args.seed)
-    except ValueError as error:
-        raise experiment.UserError(str(error)) from None
+    model = CaptioningRNN(data["word_to_idx"], data["X_train"].shape[1], args.wordvec_dim,
+                          args.hidden_dim, args.cell, dropout=args.dropout,
+                          feature_dropout=args.feature_dropout, rng=args.seed)
     subset, writing = np.unique(data["X_val"].pictures)[:BLEU_SUBSET], writing_options(args)
     solver = Solver(model, data, update_rule="adam",
                     optim_config={"learning_rate": args.learning_rate}, lr_decay=args.lr_decay,
@@ -469,18 +411,14 @@ def main(argv=None):
                         "BLEU": lambda model: score(model, data, subset, **writing)},
                     describe=described,
                     checkpoint=experiment.checkpoint_path(args, f"{args.cell}.npz"),
-                    settings={"cell": args.cell, "dropout": args.dropout,
-                              "feature_dropout": args.feature_dropout},
-                    verbose=True)
-    with experiment.results_folder(args, *(f"{cell}.npz" for cell in CELLS)):
-        of_cells = {cell: os.path.exists(experiment.checkpoint_path(args, f"{cell}.npz"))
-                    for cell in CELLS}
-        if args.resume and any(of_cells.values()) and not of_cells[args.cell]:
-            print(f"No checkpoint of --cell {args.cell} in {args.out}: starting afresh.",
-                  flush=True)
-        earlier = experiment.train(args, solver)
-        metrics = report(args, data, kind, solver) | {
-            "seconds": round(time.monotonic() - started + earlier, 1)}
+                    settings={"data": data_name(args, kind), "cell": args.cell, "init": args.init,
+                              "dropout": args.dropout, "feature_dropout": args.feature_dropout})
+    experiment.prepare(args, solver)
+    earlier = solver.seconds
+    with experiment.results_folder(args, f"{args.cell}.npz"):
+        experiment.train(solver)
+        metrics = report(args, data, kind, solver)
+        metrics["seconds"] = round(time.monotonic() - started + earlier, 1)
         experiment.save_metrics(args, metrics)
     print(summary(metrics, args.out))
 
@@ -508,7 +446,7 @@ def report(args, data, kind, solver):
             data, part, shown, sentences,
             f"{title} pictures of {name}: what the network writes, and the references"))
     metrics = {
-        "data": kind, "data_name": name, "seed": args.seed, "config": experiment.config_of(args),
+        "data": kind, "data_name": name,
         "val_loss_per_word": -solver.best_val_acc,
         "train_loss": -solver.check_accuracy(data["X_train"], data["y_train"], 5000),
         "bleu": score(model, data, pictures["val"], **writing),

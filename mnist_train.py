@@ -1,9 +1,8 @@
-"""A two-layer network learns to read digits, with as many hidden units as serve it best.
+"""A two-layer network learns to read digits, with the hidden-layer size that does best.
 
-EECS 545 homework 4, question 2: train fc - relu - fc - softmax with several numbers
-of hidden units, choose by validation accuracy, train again with the best, and report
-the accuracy on the test set. Takes MNIST from data/mnist or --data-dir, else downloads
-it, else draws digits of its own.
+EECS 545 homework 4, question 2: train fc - relu - fc - softmax with several hidden-layer sizes,
+choose by validation accuracy, train again with the best, and report the accuracy on the test set.
+Takes MNIST from data/mnist or --data-dir, else downloads it, else draws digits of its own.
 """
 import time
 
@@ -23,33 +22,22 @@ def arguments(argv=None):
     parser = experiment.argument_parser(
         __doc__.split("\n\n")[0], script=SCRIPT, epochs=15,
         data_dir_help="folder with the four MNIST files (train-images-idx3-ubyte.gz ...)")
-    parser.add_argument("--hidden-sizes", type=experiment.positive_integer, nargs="+", metavar="H",
+    parser.add_argument("--hidden-sizes", type=experiment.positive_integers, nargs="+", metavar="H",
                         default=[16, 32, 64, 128, 256, 512, 1024],
-                        help="numbers of hidden units to try")
-    parser.add_argument("--learning-rate", type=experiment.positive_number, default=0.2,
-                        metavar="X", help="of the first epoch")
-    parser.add_argument("--lr-decay", type=experiment.positive_number, default=0.8, metavar="X",
-                        help="the learning rate is multiplied by it after each epoch")
-    parser.add_argument("--batch-size", type=experiment.positive_integer, default=100, metavar="N",
-                        help="samples of a step")
-    parser.add_argument("--reg", type=experiment.nonnegative_number, default=5e-5, metavar="X",
-                        help="strength of the L2 penalty on the weights")
+                        help="hidden-layer sizes to try, separated by spaces")
+    experiment.training_flags(parser, learning_rate=0.2, lr_decay=0.8, reg=5e-5)
     return experiment.parse(parser, argv, quick={
         "epochs": 3, "hidden_sizes": [8, 16, 32, 64, 96, 128]})
 
 
-def train(args, data, hidden_dim, seed, checkpoint, label):
-    """One training: (Solver, seconds that earlier runs have spent on it)."""
-    try:
-        model = TwoLayerNet(28 * 28, hidden_dim, 10, reg=args.reg, rng=seed)
-    except ValueError as error:
-        raise experiment.UserError(str(error)) from None
-    solver = Solver(model, data, update_rule="sgd_momentum",
-                    optim_config={"learning_rate": args.learning_rate, "momentum": 0.9},
-                    lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,
-                    seed=seed, checkpoint=experiment.checkpoint_path(args, checkpoint),
-                    settings={"reg": args.reg}, verbose=True, label=label)
-    return solver, experiment.train(args, solver)
+def make_solver(args, data, kind, hidden_dim, seed, checkpoint):
+    """A training with one hidden-layer size."""
+    model = TwoLayerNet(28 * 28, hidden_dim, 10, reg=args.reg, rng=seed)
+    return Solver(model, data, update_rule="sgd_momentum",
+                  optim_config={"learning_rate": args.learning_rate, "momentum": 0.9},
+                  lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,
+                  seed=seed, checkpoint=experiment.checkpoint_path(args, checkpoint),
+                  settings={"data": experiment.digits_name(kind), "reg": args.reg, "init": args.init})
 
 
 def sizes_table(sizes, best):
@@ -88,6 +76,7 @@ def hidden_sizes_figure(sizes, best, title):
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
     axes.set(xlabel="hidden units", ylabel="validation accuracy")
     axes.set_xticks(places, labels=hidden, rotation=45 if len(hidden) > 12 else 0)
+    axes.yaxis.set_major_formatter("{x:.1%}")
     axes.margins(x=0.1, y=0.15)
     axes.grid(alpha=0.3)
     return figure
@@ -117,44 +106,41 @@ def main(argv=None):
         return
     started = time.monotonic()
     data, kind = experiment.load_digits(args, *(QUICK if args.quick else FULL))
+    sizes = sorted(set(args.hidden_sizes))
+    first = {size: make_solver(args, data, kind, size, args.seed, f"hidden_{size}.npz")
+             for size in sizes}
+    # Another seed: the first run was chosen for its luck, too.
+    again = {size: make_solver(args, data, kind, size, args.seed + 1, f"best_{size}.npz")
+             for size in sizes}
+    experiment.prepare(args, *first.values(), *again.values())
     with experiment.results_folder(args, "hidden_*.npz", "best_*.npz"):
-        metrics = train_all(args, data, kind, started)
+        metrics = train_all(args, data, kind, first, again)
+        metrics["seconds"] = round(time.monotonic() - started + metrics["seconds"], 1)
         experiment.save_metrics(args, metrics)
     print(summary(metrics, args.out))
 
 
-def train_all(args, data, kind, started):
-    """Train with each hidden size and again with the best; returns the metrics."""
-    hidden_sizes = sorted(set(args.hidden_sizes))
-    sizes, earlier = [], 0.0
-    for number, hidden_dim in enumerate(hidden_sizes, start=1):
-        solver, seconds = train(args, data, hidden_dim, args.seed, f"hidden_{hidden_dim}.npz",
-                                f"[{number}/{len(hidden_sizes) + 1}] {hidden_dim} units")
-        earlier += seconds
-        sizes.append({"hidden_size": hidden_dim, "val_accuracy": solver.best_val_acc,
-                      "parameters": sum(p.size for p in solver.model.params.values()),
-                      "seconds": round(solver.seconds, 2)})
-    best = max(sizes, key=lambda row: row["val_accuracy"])["hidden_size"]
-
-    # Another seed: the first run was chosen for its luck, too.
-    solver, seconds = train(args, data, best, args.seed + 1, f"best_{best}.npz",
-                            f"[{len(hidden_sizes) + 1}/{len(hidden_sizes) + 1}] again {best}")
-    earlier += seconds
+def train_all(args, data, kind, first, again):
+    """Train with each size and again with the best; returns the metrics, seconds of earlier runs."""
+    earlier = sum(solver.seconds for solver in first.values())
+    rows = []
+    for number, (size, solver) in enumerate(first.items(), start=1):
+        experiment.train(solver, f"[{number}/{len(first) + 1}] {size} units", experiment.LastLine)
+        rows.append({"hidden_size": size, "val_accuracy": solver.best_val_acc,
+                     "parameters": sum(p.size for p in solver.model.params.values()),
+                     "seconds": round(solver.seconds, 2)})
+    best = max(rows, key=lambda row: row["val_accuracy"])["hidden_size"]
+    solver = again[best]
+    earlier += solver.seconds
+    experiment.train(solver, f"[{len(first) + 1}/{len(first) + 1}] again {best}",
+                     experiment.LastLine)
     name = experiment.digits_name(kind)
-    history = experiment.history_of(solver)
-    scores = experiment.scores_of(solver.model, data["X_test"])
     experiment.save_figure(args, "hidden_sizes.png", hidden_sizes_figure(
-        sizes, best, f"How many hidden units? ({name})"))
-    experiment.save_figure(args, "learning_curves.png", experiment.learning_curves(
-        history, f"{best} hidden units on {name}"))
+        rows, best, f"How many hidden units? ({name})"))
     experiment.save_figure(args, "first_layer.png", first_layer_figure(
         solver.model, f"Weights of the first layer, learned from {name}"))
-    return {
-        "data": kind, "seed": args.seed, "config": experiment.config_of(args),
-        **{f"num_{part}": len(data[f"y_{part}"]) for part in ("train", "val", "test")},
-        "test_accuracy": experiment.report_on_test_set(args, data, scores, name),
-        "val_accuracy": solver.best_val_acc, "best_hidden_size": best, "sizes": sizes,
-        "history": history, "seconds": round(time.monotonic() - started + earlier, 1)}
+    return experiment.digits_report(args, data, kind, solver, f"{best} hidden units") | {
+        "best_hidden_size": best, "sizes": rows, "seconds": earlier}
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import experiment
-from solver import save_atomically
+from checkpoint import save_atomically
 
 STORED = ROOT / "docs" / "results.json"
 DOCUMENT = ROOT / "docs" / "results.md"

@@ -48,8 +48,9 @@ import experiment
 import fc_net
 import layers
 import optim
+from checkpoint import save_atomically
+from experiment import Progress
 from rnn import CaptioningRNN
-from solver import Progress, save_atomically
 
 LEARNING_RATE = 0.01
 

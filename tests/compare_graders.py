@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import autograder
 import experiment
 import mistaken_layers
-from solver import save_atomically
+from checkpoint import save_atomically
 
 
 def examples():

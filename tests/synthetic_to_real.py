@@ -17,17 +17,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import numpy as np
 
 import experiment
+from checkpoint import save_atomically
 from cnn import ConvNet
 from data.mnist import load_mnist
 from data.synthetic_digits import load_synthetic_digits
 from fc_net import TwoLayerNet
-from solver import Solver, save_atomically
+from solver import Solver
 
 
-def real_accuracy(model, drawn, real, seed, **options):
+def real_accuracy(model, drawn, real, seed, label, **options):
     """Train on drawn digits; the share of the real test images that is then read right."""
-    solver = Solver(model, drawn, lr_decay=0.8, batch_size=100, seed=seed, verbose=True, **options)
-    solver.train()
+    solver = Solver(model, drawn, lr_decay=0.8, batch_size=100, seed=seed, **options)
+    experiment.train(solver, label)
     predictions = experiment.scores_of(model, real["X_test"]).argmax(axis=1)
     return float(np.mean(predictions == real["y_test"]))
 

@@ -319,9 +319,7 @@ def wrong_trainings():
         update_rule={"unknown": "adamm", "None": None, "a list": ["adam"], "a number": 3,
                      "private": "_checked", "a module's": "math"},
         optim_config=not_dicts, data=not_dicts,
-        extra_metrics={**not_dicts, "of a number": {"a": 1}, "of None": {"a": None}},
-        metric={"None": None, "text": "accuracy", "a number": 3, "counting nothing": lambda *_: (0, 0)},
-        checkpoint={"a number": 3, "a list": ["run.npz"], "a file": sys.stdout},
+        metric={"counting nothing": lambda *_: (0, 0)},
         model={"a class": TwoLayerNet, "a number": 3, "a function": len},
         **sizes("batch_size", "num_epochs", "num_train_samples", "eval_batch_size"))
     yield from wrong(lambda learning_rate: train(optim_config={"learning_rate": learning_rate}),

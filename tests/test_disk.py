@@ -1,4 +1,4 @@
-"""A full, read-only or vanishing disk, odd folders, and checkpoints that are not what they should be.
+"""A full, read-only or vanishing disk, odd folders, and checkpoints of another training.
 
 Each ends in one line that names the file and says what to do, with exit code 2, and whatever was
 whole before is whole afterwards: the training data and the last good checkpoint.
@@ -7,18 +7,14 @@ import ast
 import hashlib
 import os
 import pathlib
-import pickle
 import resource
 import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-import solver
-from fc_net import TwoLayerNet
-from solver import read_checkpoint, write_checkpoint
+from checkpoint import read_checkpoint
 from test_scripts import ROOT, run, tiny_mnist
 
 TASKS = {
@@ -206,20 +202,11 @@ def test_nothing_that_is_read_is_run(path):
 
 # ---------------------------------------------------------------- checkpoints
 
-def damaged(kind, content):
-    half = len(content) // 2
-    return {"truncated": content[:half], "empty": b"", "one byte short": content[:-1],
-            "one flipped byte": content[:half] + bytes([content[half] ^ 0xff]) + content[half + 1:],
-            "a web page": b"<!doctype html><title>404</title>", "zeros": bytes(len(content))}[kind]
-
-
 @every_script
-@pytest.mark.parametrize("kind", ["truncated", "empty", "one byte short", "one flipped byte",
-                                  "a web page", "zeros"])
-def test_a_damaged_checkpoint_is_named_and_left_alone(script, kind, tiny_mnist, unfinished):
+def test_a_damaged_checkpoint_is_named_and_left_alone(script, tiny_mnist, unfinished):
     out = unfinished(script)
     path = out / "checkpoints" / FIRST[script]
-    path.write_bytes(damaged(kind, path.read_bytes()))
+    path.write_bytes(path.read_bytes()[:1000])
     before = contents(out)
     done = run(script, *arguments(script, tiny_mnist, out), "--resume", expect=2)
     assert_one_line(done, path, "damaged", "Delete it to start afresh")
@@ -243,99 +230,3 @@ def test_a_checkpoint_of_the_other_script_is_named(script, tiny_mnist, unfinishe
     shutil.copy(finished_run(other) / "checkpoints" / FIRST[other], path)
     done = run(script, *arguments(script, tiny_mnist, out), "--resume", expect=2)
     assert_one_line(done, path, "another training")
-
-
-@every_script
-def test_a_checkpoint_of_another_version_is_named(
-        script, tiny_mnist, unfinished, monkeypatch):
-    out = unfinished(script)
-    path = out / "checkpoints" / FIRST[script]
-    state, arrays = read_checkpoint(path)
-    state.pop("version")
-    monkeypatch.setattr(solver, "CHECKPOINT_VERSION", 99)
-    write_checkpoint(path, state, arrays)
-    done = run(script, *arguments(script, tiny_mnist, out), "--resume", expect=2)
-    assert_one_line(done, path, "checkpoint format 99", "Delete it to start afresh")
-
-
-@pytest.mark.parametrize("text", ['[]', '1', 'null', '{}', '{"version": 1}', '"version"', 'NaN'])
-def test_a_state_that_is_none_is_refused(text, tmp_path):
-    """Contents of another program, whose checksum is right."""
-    path = tmp_path / "run.npz"
-    np.savez(path, state=np.array(text), sha256=np.array(solver._digest(text, {})))
-    with pytest.raises(solver.CheckpointError, match=str(path)):
-        state, _ = read_checkpoint(path)
-        train_from(path)
-
-
-def train_from(path):
-    data = {"X_train": np.ones((4, 5)), "y_train": np.zeros(4, int),
-            "X_val": np.ones((4, 5)), "y_val": np.zeros(4, int)}
-    solver.Solver(TwoLayerNet(5, 4, 3), data, checkpoint=path).resume()
-
-
-def test_a_planted_pickle_is_never_loaded(tmp_path):
-    """An array of objects is how code would come in; NumPy must not be asked to unpickle it."""
-    class Planted:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "code was run"),)
-
-    path = tmp_path / "run.npz"
-    planted = np.array([Planted()], dtype=object)
-    np.savez(path, state=np.array('{"version": 1}'), sha256=np.array("0"), weights=planted)
-    with pytest.raises(solver.CheckpointError, match="damaged"):
-        read_checkpoint(path)
-    path.write_bytes(pickle.dumps(Planted()))
-    with pytest.raises(solver.CheckpointError, match="damaged"):
-        read_checkpoint(path)
-    assert not (tmp_path / "code was run").exists()
-    np.load(path, allow_pickle=True)            # the trap is a real one
-    assert (tmp_path / "code was run").exists()
-
-
-@pytest.mark.parametrize("change", [
-    lambda members: members.update({"params/W1": members["params/W1"] + 1e-12}),
-    lambda members: members.update({"params/W1": members["params/W1"].astype(np.float32)}),
-    lambda members: members.update({"params/W1": members["params/W1"].reshape(1, 3)}),
-    lambda members: members.update({"params/W2": members.pop("params/W1")}),
-    lambda members: members.update({"b": members["params/W1"], "params/W1": members["b"]}),
-    lambda members: members.update(more=np.ones(2)), lambda members: members.pop("b"),
-    lambda members: members.update(state=np.array(str(members["state"]).replace("3", "4"))),
-    lambda members: members.pop("sha256")],
-    ids=["number", "type", "shape", "name", "swapped", "one more", "one less", "state", "checksum"])
-def test_the_checksum_covers_everything(change, tmp_path):
-    """A file that is whole as a zip, its contents changed."""
-    path = tmp_path / "run.npz"
-    write_checkpoint(path, {"epoch": 3}, {"params/W1": np.arange(3.0), "b": np.arange(3.0) + 1})
-    with np.load(path, allow_pickle=False) as file:
-        members = {name: file[name] for name in file.files}
-    np.savez(path, **members)
-    read_checkpoint(path)
-    change(members)
-    np.savez(path, **members)
-    with pytest.raises(solver.CheckpointError, match="damaged"):
-        read_checkpoint(path)
-
-
-@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
-def test_no_flipped_bit_goes_unnoticed(every, tmp_path):
-    """Every bit, or every 7th: the checkpoint is refused, or what is read is what was written."""
-    path = tmp_path / "run.npz"
-    write_checkpoint(path, {"epoch": 3}, {"params/W1": np.arange(3.0), "b": np.float32([1])})
-    content = bytearray(path.read_bytes())
-    good_state, good_arrays = read_checkpoint(path)
-    refused = 0
-    for bit in range(0, 8 * len(content), every):
-        flipped = content.copy()
-        flipped[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(flipped)
-        try:
-            state, arrays = read_checkpoint(path)
-        except solver.CheckpointError as error:
-            assert str(path) in str(error)
-            refused += 1
-            continue
-        assert state == good_state and arrays.keys() == good_arrays.keys()
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(array, good_arrays[name], strict=True)
-    assert refused > 4 * len(content) / every   # most bits are in the contents, not in a date

@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from solver import read_checkpoint
+from checkpoint import read_checkpoint
 from test_scripts import ROOT, at_once, metrics_of, run, tiny_mnist, without_times
 
 # What each script is asked to do: small, but with several checkpoints on the way. DIGITS stands
@@ -29,12 +29,13 @@ TASKS = {
                          "--dropout", "0.2"],
 }
 every_script = pytest.mark.parametrize("script", TASKS)
+pytestmark = pytest.mark.long
 
 # Run in place of the script: it dies in the middle of writing a file, the killed_write'th one.
 KILLED_WHILE_WRITING = """
 import io, os, runpy, signal, sys
 import numpy as np
-import solver
+import checkpoint
 
 class HalfWritten(io.FileIO):
     def write(self, content):
@@ -50,7 +51,7 @@ def open_or_die(path, mode):
     writes += 1
     return HalfWritten(path, "wb") if writes == killed_write else open(path, mode)
 
-solver.open = open_or_die
+checkpoint.open = open_or_die
 runpy.run_path(script, run_name="__main__")
 """
 
@@ -204,7 +205,7 @@ def test_what_a_kill_left_behind_is_cleaned_up_by_a_fresh_start(
     expected, _ = whole_runs(script)
     (tmp_path / "checkpoints").mkdir()
     own = {"mnist_train": "hidden_99.npz", "cnn_train": "cnn.npz",
-           "image_captioning": "lstm.npz"}[script]
+           "image_captioning": "rnn.npz"}[script]
     for name in (f"checkpoints/{own}", f"checkpoints/{own}.tmp", "metrics.json.tmp",
                  "learning_curves.png.tmp", "metrics.json"):
         (tmp_path / name).write_bytes(b"half of")

@@ -1,16 +1,14 @@
 """The Solver: whole epochs, histories, the best parameters, checkpoints, interruptions."""
-import collections
-import os
-import re
 import signal
 import threading
 
 import numpy as np
 import pytest
 
+from checkpoint import CheckpointError
+from cnn import ConvNet
 from fc_net import TwoLayerNet
-from solver import (CheckpointError, DivergedError, Progress, Solver, read_checkpoint,
-                    save_atomically, write_checkpoint)
+from solver import DivergedError, Solver
 
 
 def small_data(num_train=47, num_val=13, seed=0):
@@ -202,8 +200,7 @@ class Pictures:
 
 
 @pytest.mark.parametrize("hold", [
-    lambda a, b: {"features": a, "more": b}, lambda a, b: (a, b), lambda a, b: [a, {"b": b}],
-    lambda a, b: a.astype(int).astype("datetime64[D]")])
+    lambda a, b: {"features": a, "more": b}, lambda a, b: (a, b)])
 def test_samples_of_several_parts_can_be_resumed(tmp_path, hold):
     def solver(hold):
         model = Recorder()
@@ -216,21 +213,15 @@ def test_samples_of_several_parts_can_be_resumed(tmp_path, hold):
 
     solver(hold).train()
     assert solver(hold).resume()
-    with pytest.raises(CheckpointError, match="another training: its data"):
+    with pytest.raises(CheckpointError, match=r"another training \(fingerprint of the data: "):
         solver(lambda a, b: hold(a + 1, b)).resume()
-
-
-def test_samples_of_objects_are_refused():
-    data = small_data() | {"X_train": Pictures(47, lambda a, b: np.array([a, b, None], object))}
-    with pytest.raises(ValueError, match="Solver: data expects samples that are arrays of numbers"):
-        Solver(Recorder(), data)
 
 
 def test_whatever_a_rule_keeps_in_its_config_is_saved(tmp_path):
     def rule(w, dw, config):
         count = config.get("count", np.int64(0)) + np.int64(1)
         return w - config["scale"] * dw, config | {
-            "count": count, "mean": np.float32(0.5), "on": np.bool_(True), "seen": [1, {"a": 2.5}],
+            "count": count, "mean": np.float32(0.5), "seen": [1, {"a": 2.5}],
             "path": np.ones((2, 2))}
 
     def solver(**options):
@@ -247,17 +238,6 @@ def test_whatever_a_rule_keeps_in_its_config_is_saved(tmp_path):
     assert_same_training(whole, resumed)
     for key, value in whole.configs["W1"].items():
         assert type(resumed.configs["W1"][key]) is type(value), key
-
-
-def test_what_cannot_be_kept_is_refused(tmp_path):
-    for value in (object(), np.nan, [1j]):
-        with pytest.raises(ValueError, match=r"Solver: settings\['what'\] expects finite numbers"):
-            small_solver(settings={"what": value})
-    solver = small_solver(update_rule=lambda w, dw, config: (w, {"open": {1, 2}}),
-                          checkpoint=tmp_path / "run.npz")
-    with pytest.raises(CheckpointError, match="cannot write the checkpoint .*set is not JSON"):
-        solver.train()
-    assert os.listdir(tmp_path) == []
 
 
 def test_two_solvers_in_threads_do_not_disturb_each_other():
@@ -285,9 +265,9 @@ def test_divergence_names_the_step_and_leaves_the_best():
             self.calls += 1
             return (np.nan if self.calls == 8 else result[0]), result[1]
 
-    solver = Solver(Explodes(6, 5, 3, rng=1), small_data(), batch_size=10,
+    solver = Solver(Explodes(6, 5, 3, rng=1), small_data(), batch_size=10, lr_decay=0.1,
                     optim_config={"learning_rate": 0.5})
-    with pytest.raises(DivergedError, match=r"nan at step 8 \(epoch 2\): try a learning rate .*0.5"):
+    with pytest.raises(DivergedError, match=r"nan at step 8 \(epoch 2\): .*than 0.5, smaller"):
         solver.train()
     assert solver.best_params is not None and len(solver.val_acc_history) == 1
     assert len(solver.loss_history) == 7
@@ -298,16 +278,6 @@ def test_divergence_at_the_first_step_does_not_name_a_rate_that_is_not_known():
     data["X_train"][:] = np.inf
     with pytest.raises(DivergedError, match="ten times smaller, smaller initial weights"):
         small_solver(data, optim_config={}).train()
-
-
-@pytest.mark.parametrize("lr_decay", [1e-200, 1e200])
-def test_a_learning_rate_stays_positive_and_finite(lr_decay):
-    solver = small_solver(update_rule="sgd", lr_decay=lr_decay, num_epochs=4)
-    try:
-        solver.train()
-    except DivergedError:
-        assert lr_decay > 1
-    assert all(0 < config["learning_rate"] < np.inf for config in solver.configs.values())
 
 
 def test_a_metric_that_is_not_a_number_stops_training():
@@ -370,31 +340,25 @@ def test_resume_without_a_checkpoint_says_so(tmp_path):
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"batch_size": 11}, "its batch_size is 10, now 11"),
-    ({"update_rule": "sgd"}, "its update_rule is adam, now sgd"),
-    ({"seed": 8}, "its seed is 7, now 8"),
-    ({"optim_config": {"learning_rate": 0.02}}, "its optim_config is"),
-    ({"lr_decay": 0.8}, "its lr_decay is 0.9, now 0.8"),
-    ({"num_train_samples": 30}, "its num_train_samples is 1000, now 30"),
-    ({"settings": {"reg": 0.1}}, r"its settings\['reg'\] is None, now 0.1"),
-    ({"data": small_data(seed=5)}, "its data is"),
-    ({"data": other_pictures()}, "its data is"),
+    ({"batch_size": 11}, r"\(batch_size: 10 then, 11 now\)"),
+    ({"update_rule": "sgd"}, "update_rule: adam then, sgd now"),
+    ({"seed": 8}, "seed: 7 then, 8 now"),
+    ({"optim_config": {"learning_rate": 0.02}}, "optim_config learning_rate: 0.01 then, 0.02 now"),
+    ({"lr_decay": 0.8}, "lr_decay: 0.9 then, 0.8 now"),
+    ({"num_train_samples": 30}, "num_train_samples: 1000 then, 30 now"),
+    ({"settings": {"data": "drawn digits"}}, "data: MNIST then, drawn digits now"),
+    ({"settings": {}}, "data: MNIST then, None now"),
+    ({"data": small_data(seed=5)}, "fingerprint of the data: "),
+    ({"data": other_pictures()}, "fingerprint of the data: "),
     ({"num_epochs": 2}, "already in epoch 3, beyond the 2 that are asked for"),
-    ({"data": small_data(num_train=40)}, "its num_train is 47, now 40"),
+    ({"data": small_data(num_train=40)}, "num_train: 47 then, 40 now"),
 ])
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, message):
-    small_solver(checkpoint=tmp_path / "run.npz").train()
+    options = {"checkpoint": tmp_path / "run.npz", "settings": {"data": "MNIST"}}
+    small_solver(**options).train()
+    assert small_solver(**options).resume()
     with pytest.raises(CheckpointError, match=message):
-        small_solver(checkpoint=tmp_path / "run.npz", **change).resume()
-
-
-def test_a_checkpoint_with_other_settings_is_refused(tmp_path):
-    options = {"checkpoint": tmp_path / "run.npz", "num_epochs": 1}
-    small_solver(settings={"reg": 0.1}, **options).train()
-    assert small_solver(settings={"reg": 0.1}, **options).resume()
-    for settings, message in (({"reg": 0.2}, "is 0.1, now 0.2"), ({}, "is 0.1, now None")):
-        with pytest.raises(CheckpointError, match=message):
-            small_solver(settings=settings, **options).resume()
+        small_solver(**options | change).resume()
 
 
 def test_a_checkpoint_inside_an_epoch_that_is_not_asked_for_is_refused(tmp_path):
@@ -470,184 +434,119 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     other = Solver(TwoLayerNet(6, 9, 3), small_data(), checkpoint=tmp_path / "run.npz",
                    update_rule="adam", optim_config={"learning_rate": 0.01}, lr_decay=0.9,
                    batch_size=10, seed=7)
-    with pytest.raises(CheckpointError, match="its params is"):
+    with pytest.raises(CheckpointError, match=r"params W1: float32 \(6, 5\) then, float32 \(6, 9\) now"):
         other.resume()
 
 
-def test_damaged_checkpoints_are_refused(tmp_path):
-    path = tmp_path / "run.npz"
-    small_solver(checkpoint=path, num_epochs=1).train()
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    damaged = [whole[:length] for length in (0, 1, len(whole) // 2, len(whole) - 1)]
-    for place in rng.integers(0, len(whole), 100):
-        damaged.append(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1:])
-    refused = 0
-    for content in [*damaged, b"<html>not found</html>"]:
-        path.write_bytes(content)
-        solver = small_solver(checkpoint=path)
-        before = solver.model.params["W1"].copy()
-        try:
-            solver.resume()
-        except CheckpointError as error:
-            refused += 1
-            assert str(path) in str(error)
-            np.testing.assert_array_equal(solver.model.params["W1"], before)
-        else:
-            # A flip in the zip's own bookkeeping (a date, say) may leave all contents whole.
-            path.write_bytes(whole)
-            intact = small_solver(checkpoint=path)
-            intact.resume()
-            for name, value in intact.model.params.items():
-                np.testing.assert_array_equal(solver.model.params[name], value)
-    assert refused > 80
-
-
-def taken_out(*names):
-    return lambda state, arrays: [arrays.pop(name) for name in names]
-
-
-@pytest.mark.parametrize("edit", [
-    taken_out("params/W1"), taken_out("best/b2"), taken_out("history/loss_history"),
-    taken_out("params/W1", "params/b1", "params/W2", "params/b2"),
-    lambda state, arrays: arrays.update({"params/W1": np.ones((2, 2), np.float32)}),
-    lambda state, arrays: arrays.update({"best/W1": arrays["best/W1"].astype(float)}),
-    lambda state, arrays: arrays.update({"history/loss_history": np.ones(2)}),
-    lambda state, arrays: arrays.update({"history/checkpoint": np.array("elsewhere.npz")}),
-    lambda state, arrays: arrays.update({"config/W9/m": np.ones(2)}),
-    lambda state, arrays: state.update(epoch=-3), lambda state, arrays: state.update(epoch=1.5),
-    lambda state, arrays: state.update(batches_done=99), lambda state, arrays: state.pop("configs"),
-    lambda state, arrays: state.update(configs={}), lambda state, arrays: state.pop("rng"),
-    lambda state, arrays: state.update(rng={"bit_generator": "none"}),
-    lambda state, arrays: state.update(seconds="x"),
-    lambda state, arrays: state.update(best_val_acc=None),
-    lambda state, arrays: state.update(settings=[])])
-def test_what_does_not_fit_together_is_refused_and_nothing_is_taken_over(tmp_path, edit):
-    """Somebody has edited the checkpoint and made a checksum for it."""
+def test_a_damaged_checkpoint_changes_nothing(tmp_path):
     path = tmp_path / "run.npz"
     small_solver(checkpoint=path).train()
-    state, arrays = read_checkpoint(path)
-    del state["version"]
-    edit(state, arrays)
-    write_checkpoint(path, state, arrays)
+    path.write_bytes(path.read_bytes()[:-100])
     solver = small_solver(checkpoint=path)
-    before = {name: value.copy() for name, value in solver.model.params.items()}
-    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+    before = solver.model.params["W1"].copy()
+    with pytest.raises(CheckpointError, match="run.npz is damaged"):
         solver.resume()
-    assert solver.epoch == 0 and solver.checkpoint == str(path) and solver.loss_history == []
-    for name, value in before.items():
-        np.testing.assert_array_equal(solver.model.params[name], value)
+    np.testing.assert_array_equal(solver.model.params["W1"], before)
+    assert solver.epoch == 0 and solver.loss_history == []
 
 
-def test_a_checkpoint_that_is_no_file_is_refused(tmp_path):
-    (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "pipe")
-    for name in ("folder", "pipe"):
-        with pytest.raises(CheckpointError, match=f"{name} is no file"):
-            small_solver(checkpoint=tmp_path / name).resume()
+def test_a_new_training_may_start_from_the_best_parameters_of_another(tmp_path):
+    path = tmp_path / "run.npz"
+    first = small_solver(checkpoint=path, metric=best_at_first)
+    first.train()
+    other = small_solver(optim_config={"learning_rate": 0.5}, update_rule="sgd", seed=99)
+    other.start_from(path)
+    for name, value in first.best_params.items():
+        np.testing.assert_array_equal(other.model.params[name], value)
+        assert not np.array_equal(first._last_params[name], value)
+    assert other.epoch == 0 and other.loss_history == [] and other.best_params is None
+    other.train()
+    assert len(other.loss_history) == 3 * 5
 
 
-def test_a_checkpoint_of_another_version_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("solver.CHECKPOINT_VERSION", 99)
-    write_checkpoint(tmp_path / "run.npz", {}, {"a": np.ones(3)})
-    monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="has checkpoint format 99"):
-        read_checkpoint(tmp_path / "run.npz")
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def fails(file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError):
-        save_atomically(path, fails)
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
-    with pytest.raises(CheckpointError, match="cannot write the checkpoint .*missing"):
-        write_checkpoint(tmp_path / "missing" / "run.npz", {}, {})
+def test_parameters_of_another_network_are_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    small_solver(checkpoint=path).train()
+    for model, message in (
+            (TwoLayerNet(6, 9, 3), r"run.npz is of another network: W1 is \(6, 5\) there, \(6, 9\) here"),
+            (ConvNet((1, 4, 4), 2, 3, 5, 3), r"W1 is \(6, 5\) there, \(2, 1, 3, 3\) here")):
+        solver = Solver(model, small_data())
+        before = dict(model.params)
+        with pytest.raises(CheckpointError, match=message):
+            solver.start_from(path)
+        assert all(model.params[name] is before[name] for name in before)
 
 
 # ---------------------------------------------------------------- progress
 
-class Stream(list):
-    def __init__(self, terminal):
-        self.terminal = terminal
-
-    def isatty(self):
-        return self.terminal
-
-    def write(self, text):
-        self.append(text)
-
-    def flush(self):
-        return None
-
-
-def test_progress_is_one_line_per_epoch_in_a_file():
-    stream = Stream(terminal=False)
-    progress = Progress(20, label="run", stream=stream)
-    for epoch in range(2):
-        for _ in range(10):
-            progress.step("step")
-        progress.line(f"epoch {epoch + 1}")
-    lines = "".join(stream).splitlines()
-    assert len(lines) == 2 and lines[0].startswith("run  epoch 1") and "left" in lines[0]
-    assert "left" not in lines[1]
-
-
-def test_progress_rewrites_one_line_on_a_terminal():
-    stream = Stream(terminal=True)
-    progress = Progress(2, stream=stream)
-    progress.step("step 1")
-    progress.step("step 2")                    # too soon after the first to be shown
-    progress.line("epoch 1")
-    text = "".join(stream)
-    assert text.count("\n") == 1 and text.count("\r") == 2 and "step 2" not in text
-
-
-def test_a_line_that_does_not_fit_the_terminal_is_cut(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "20")
-    stream = Stream(terminal=True)
-    Progress(2, stream=stream).step("x" * 50)
-    assert "".join(stream) == "\r" + "x" * 19 + "\033[K"
-
-
 def test_nothing_is_printed_unless_asked(capsys):
     small_solver().train()
     assert capsys.readouterr() == ("", "")
-    small_solver(verbose=True, label="mine").train()
+    small_solver(verbose=True).train()
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 and all("mine  epoch" in line and "  val " in line for line in lines)
+    assert [line[:16] for line in lines] == [f"epoch {n}/3  loss " for n in (1, 2, 3)]
+    assert all(line.count("%") == 2 and "  val " in line for line in lines)
+
+
+class Heard:
+    """A progress object that notes what it is told."""
+
+    def __init__(self):
+        self.steps, self.lines, self.ends = [], [], 0
+
+    def step(self, text):
+        self.steps.append(text)
+
+    def line(self, text):
+        self.lines.append(text)
+
+    def end(self):
+        self.ends += 1
+
+
+def test_a_progress_object_is_told_of_every_step_and_epoch(capsys):
+    heard = Heard()
+    small_solver(progress=heard).train()
+    assert len(heard.steps) == 3 * 5 and len(heard.lines) == 3
+    assert "%" not in heard.steps[0] and "val" in heard.steps[-1]
+    assert capsys.readouterr().out == ""
 
 
 def test_what_is_said_of_an_epoch_can_be_chosen(capsys):
     small_solver(verbose=True, describe=lambda solver: f"epochs: {solver.epoch}").train()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all("  epochs: " in line and "val" not in line for line in lines)
-    with pytest.raises(ValueError, match="describe expects a function"):
-        small_solver(describe="loss")
 
 
-def test_a_line_that_stays_is_whole_and_the_longest_of_the_scripts_fits(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "20")
-    stream = Stream(terminal=True)
-    Progress(1, stream=stream).line("x" * 50)
-    assert "x" * 50 in "".join(stream)
-    stream.clear()
-    monkeypatch.setenv("COLUMNS", "80")
-    progress = Progress(300, label="[7/8] 1024 units", stream=stream)
-    progress.started -= 1                      # 299 steps are left, of a second each
-    progress.step(f"epoch 15/15  loss 0.0633{small_solver_with_history()._accuracies()}")
-    assert re.search(r"\d:\d\d left", "".join(stream))
+def test_a_loss_that_explodes_is_short(capsys):
+    solver = small_solver(verbose=True, num_epochs=1)
+    loss = solver.model.loss
+    solver.model.loss = lambda X, y=None: loss(X) if y is None else (1.5e27, loss(X, y)[1])
+    solver.train()
+    assert "loss 1.5e+27  train" in capsys.readouterr().out
 
 
-def small_solver_with_history():
-    solver = small_solver()
-    solver.train_acc_history, solver.val_acc_history = [0.9876], [0.9765]
-    return solver
+def learnable_data(num_train=200):
+    """The label is the largest of the first three features."""
+    data = small_data(num_train, num_val=60)
+    return data | {f"y_{part}": data[f"X_{part}"][:, :3].argmax(1) for part in ("train", "val")}
+
+
+@pytest.mark.parametrize("weight_scale, learning_rate, guesses", [(1e-3, 1e-3, 1), (None, 0.1, 0)])
+def test_a_training_that_still_guesses_says_so_once(weight_scale, learning_rate, guesses, capsys):
+    solver = Solver(TwoLayerNet(6, 5, 3, weight_scale, rng=1), learnable_data(), verbose=True,
+                    batch_size=10, num_epochs=3, optim_config={"learning_rate": learning_rate})
+    solver.train()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.startswith("Still guessing (loss 1.099, log 3): weights too small, wrong ")
+            for line in lines] == [True] * guesses + [False] * 3
+    assert all(len(line) <= 100 for line in lines)
+
+
+def test_only_accuracy_is_compared_with_guessing(capsys):
+    small_solver(verbose=True, metric=lambda model, X, y: (0.0, len(X)), num_epochs=1,
+                 update_rule="sgd", optim_config={"learning_rate": 0}).train()
+    assert "guessing" not in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- wrong input
@@ -660,58 +559,14 @@ def small_solver_with_history():
     ({"lr_decay": 0}, "lr_decay expects a positive number"),
     ({"lr_decay": "x"}, "lr_decay expects a number of at least 0"),
     ({"data": {"X_train": [1], "y_train": [1]}}, "X_val is missing"),
-    ({"data": {"X_train": np.ones((3, 6)), "y_train": [1]}}, "as many y_train as X_train, 3, got 1"),
-    ({"data": {**small_data(), "X_val": [], "y_val": []}}, "at least one sample in X_val"),
+    ({"data": small_data() | {"X_train": np.ones((3, 6)), "y_train": [1]}}, "as many y_train as X_train, 3, got 1"),
+    ({"data": {**small_data(), "X_val": [], "y_val": []}}, "data expects X_val to hold samples"),
     ({"optim_config": {"learning_rat": 1}}, "config knows learning_rate"),
     ({"optim_config": {"learning_rate": -1}}, "'learning_rate'] expects a number of at least 0"),
 ])
 def test_wrong_input_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         small_solver(**options).train()
-
-
-@pytest.mark.parametrize("loss, message", [
-    (lambda X, y: None, "model.loss expects to return a number and a dict"),
-    (lambda X, y: (1.0, None), "model.loss expects .*got a float and a NoneType"),
-    (lambda X, y: (1.0, [np.ones(2)]), "model.loss expects .*got a float and a list"),
-    (lambda X, y: (np.ones(3), {"w": np.ones(2)}), "model.loss expects .*got a ndarray"),
-])
-def test_what_a_model_returns_is_checked(loss, message):
-    model = Recorder()
-    model.loss = loss
-    with pytest.raises(ValueError, match=message):
-        Solver(model, small_data()).train()
-
-
-@pytest.mark.parametrize("options, message", [
-    ({"metric": lambda model, X, y: 0.5}, r"metric expects to return \(total, count\), got 0.5"),
-    ({"metric": lambda model, X, y: None}, "metric expects to return"),
-    ({"metric": lambda model, X, y: (1, 2, 3)}, "metric expects to return"),
-    ({"extra_metrics": {"size": lambda model: None}}, r"extra_metrics\['size'\] expects .*None"),
-])
-def test_what_a_metric_returns_is_checked(options, message):
-    with pytest.raises(ValueError, match=f"Solver: {message}"):
-        small_solver(num_epochs=1, **options).train()
-
-
-@pytest.mark.parametrize("samples", [
-    range(47), bytearray(47), memoryview(bytes(47)), collections.deque(range(47))])
-def test_samples_must_take_an_array_of_indices(samples):
-    with pytest.raises(ValueError, match="Solver: data expects X_train to take an array"):
-        small_solver(small_data() | {"X_train": samples})
-
-
-def test_params_must_be_arrays():
-    model = Recorder()
-    model.params = {"w": [1.0, 2.0]}
-    with pytest.raises(ValueError, match="arrays as its params, 'w' is a list"):
-        Solver(model, small_data())
-
-
-@pytest.mark.parametrize("path", ["", "a\0b", 3.5])
-def test_an_impossible_path_is_refused(path):
-    with pytest.raises(ValueError, match="checkpoint expects a path or None"):
-        small_solver(checkpoint=path)
 
 
 def test_gradients_must_be_named_like_the_parameters():

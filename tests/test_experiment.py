@@ -1,0 +1,161 @@
+"""What the scripts share: progress, flags in words, hints that can be typed, pictures of quick runs."""
+import argparse
+import os
+import re
+import sys
+
+import pytest
+
+import experiment
+from experiment import LastLine, Progress
+
+
+class Stream(list):
+    def __init__(self, terminal):
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, text):
+        self.append(text)
+
+    def flush(self):
+        return None
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands until it is told to move: clock.now += 1."""
+    class Clock:
+        now = 100.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(experiment, "time", clock)
+    return clock
+
+
+# ---------------------------------------------------------------- progress
+
+def test_progress_is_one_line_per_epoch_in_a_file():
+    stream = Stream(terminal=False)
+    progress = Progress(20, label="run", stream=stream)
+    for epoch in range(2):
+        for _ in range(10):
+            progress.step("step")
+        progress.line(f"epoch {epoch + 1}")
+    lines = "".join(stream).splitlines()
+    assert len(lines) == 2 and lines[0].startswith("run  epoch 1") and "left" in lines[0]
+    assert "left" not in lines[1]
+
+
+def test_progress_rewrites_one_line_on_a_terminal():
+    stream = Stream(terminal=True)
+    progress = Progress(2, stream=stream)
+    progress.step("step 1")
+    progress.step("step 2")                    # too soon after the first to be shown
+    progress.line("epoch 1")
+    text = "".join(stream)
+    assert text.count("\n") == 1 and text.count("\r") == 2 and "step 2" not in text
+
+
+def test_the_time_left_is_that_of_the_steps_so_far(clock):
+    stream = Stream(terminal=False)
+    progress = Progress(100, steps_done=40, stream=stream)
+    for _ in range(10):
+        clock.now += 2
+        progress.step("")
+    progress.line("half")
+    assert "".join(stream).strip() == "half  1:40 left"
+
+
+def test_a_line_that_does_not_fit_the_terminal_is_cut(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    stream = Stream(terminal=True)
+    Progress(2, stream=stream).step("x" * 50)
+    assert "".join(stream) == "\r" + "x" * 19 + "\033[K"
+
+
+def test_a_line_that_stays_is_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    stream = Stream(terminal=True)
+    Progress(1, stream=stream).line("x" * 50)
+    assert "x" * 50 in "".join(stream)
+
+
+def test_the_longest_running_line_fits_a_terminal(monkeypatch, clock):
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Stream(terminal=True)
+    progress = Progress(300, label="[7/8] 1024 units", stream=stream)
+    clock.now += 1                              # 299 steps are left, of a second each
+    progress.step("epoch 15/15  loss 0.0633  train 98.76%  val 97.65%")
+    assert re.search(r"\d:\d\d left\033", "".join(stream))
+
+
+def test_of_one_training_among_many_only_the_last_line_stays():
+    stream = Stream(terminal=False)
+    progress = LastLine(2, stream=stream)
+    for epoch in (1, 2):
+        progress.step("step")
+        progress.line(f"epoch {epoch}")
+    assert len("".join(stream).splitlines()) == 1 and stream[0].startswith("epoch 2")
+
+
+# ---------------------------------------------------------------- flags and hints
+
+@pytest.mark.parametrize("kind, text, message", [
+    ("positive_integer", "two", "expects a whole number of at least 1, got 'two'"),
+    ("positive_integers", "16,32", "expects whole numbers of at least 1, separated by spaces"),
+    ("natural_number", "-1", "expects a whole number of at least 0"),
+    ("positive_number", "inf", "expects a number above 0, got 'inf'"),
+    ("nonnegative_number", "nan", "expects a number of at least 0"),
+    ("share", "1", "expects a number from 0 to below 1"), ("folder", "", "expects a folder"),
+    ("existing_file", "no/such", "expects a file that exists"),
+    ("file_to_write", "no/such/folder/x", "expects a file in a folder that exists")])
+def test_a_wrong_flag_is_answered_in_words(kind, text, message):
+    with pytest.raises(argparse.ArgumentTypeError, match=re.escape(message)):
+        getattr(experiment, kind)(text)
+
+
+def test_a_right_flag_is_a_value(tmp_path):
+    assert experiment.positive_integer("3") == 3 and experiment.share("0.5") == 0.5
+    assert experiment.file_to_write(str(tmp_path / "x")) == str(tmp_path / "x")
+
+
+def arguments(*typed):
+    parser = experiment.argument_parser("What it does.", script="mine", epochs=9, data_dir_help="")
+    return experiment.parse(parser, typed, quick={"epochs": 2})
+
+
+def test_a_quick_run_has_a_folder_of_its_own():
+    assert arguments().out == os.path.join("results", "mine")
+    quick = arguments("--quick")
+    assert (quick.out, quick.epochs) == (os.path.join("results", "mine_quick"), 2)
+    assert arguments("--quick", "--out", "x", "--epochs", "5").out == "x"
+
+
+@pytest.mark.parametrize("title", ["Digits", None])
+def test_the_picture_of_a_quick_run_says_so(title, tmp_path):
+    for quick in ([], ["--quick"]):
+        figure = experiment.new_figure(1, 1, title)
+        experiment.save_figure(arguments("--out", str(tmp_path), *quick), "x.png", figure)
+        assert figure.get_suptitle() == " ".join([title or ""] + ["(quick run)"] * len(quick)).strip()
+
+
+def test_a_hint_names_python_as_it_is_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
+    assert experiment.python() == os.path.join(".venv", "bin", "python")
+    monkeypatch.setattr(sys, "executable", "/opt/elsewhere/bin/python3")
+    assert experiment.python() == "/opt/elsewhere/bin/python3"
+    monkeypatch.setattr(experiment.shutil, "which", lambda name: f"/opt/elsewhere/bin/{name}")
+    assert experiment.python() == "python3"
+
+
+def test_what_is_said_has_lines_of_at_most_100_characters(capsys):
+    experiment.say("word " * 50 + "http://" + "x" * 200)
+    lines = capsys.readouterr().out.splitlines()
+    assert [len(line) <= 100 for line in lines] == [True, True, True, False]
