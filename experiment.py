@@ -74,15 +74,15 @@ def argument_parser(description, *, script, epochs, data_dir_help):
     parser.add_argument("--resume", action="store_true",
                         help="go on from the last checkpoint in --out, to the same result as if it "
                              "had never stopped")
-    parser.add_argument("--init", type=existing_file, metavar="CHECKPOINT",
-                        help="begin a new training from the parameters in this checkpoint")
     parser.add_argument("--quick", action="store_true",
                         help="a small run that takes seconds, for trying out")
     return parser
 
 
 def training_flags(parser, *, learning_rate, lr_decay, batch_size=100, reg=None):
-    """Add the flags of the Solver, with a script's own defaults."""
+    """Add the flags of scripts that train with the Solver, with a script's own defaults."""
+    parser.add_argument("--init", type=existing_file, metavar="CHECKPOINT",
+                        help="begin a new training from the parameters in this checkpoint")
     parser.add_argument("--learning-rate", type=positive_number, default=learning_rate, metavar="X",
                         help="of the first epoch")
     parser.add_argument("--lr-decay", type=positive_number, default=lr_decay, metavar="X",

@@ -66,8 +66,8 @@ class Solver:
         settings: what else decides the result, such as the model's hyperparameters, as a dict that
             JSON can hold: a checkpoint made with others is refused
         verbose: print a line for each epoch
-        progress: in place of verbose, an object with step(text), line(text) and end(), called after
-            each step, after each epoch and when training stops early (see experiment.Progress)
+        progress: in place of verbose, an object like experiment.Progress, whose step(text) is
+            called after each step, line(text) after each epoch and end() before other lines
 
     Attributes:
         loss_history: a number for every step
@@ -181,6 +181,8 @@ class Solver:
         params = self.model.params
         loss, grads = self.model.loss(self.X_train[batch], self.y_train[batch])
         if not np.isfinite(loss):
+            if self.progress:
+                self.progress.end()
             rate = self.optim_config.get("learning_rate")
             raise DivergedError(
                 f"the loss is {loss} at step {len(self.loss_history) + 1} (epoch {self.epoch + 1}): "

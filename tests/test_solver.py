@@ -266,11 +266,11 @@ def test_divergence_names_the_step_and_leaves_the_best():
             return (np.nan if self.calls == 8 else result[0]), result[1]
 
     solver = Solver(Explodes(6, 5, 3, rng=1), small_data(), batch_size=10, lr_decay=0.1,
-                    optim_config={"learning_rate": 0.5})
+                    optim_config={"learning_rate": 0.5}, progress=Heard())
     with pytest.raises(DivergedError, match=r"nan at step 8 \(epoch 2\): .*than 0.5, smaller"):
         solver.train()
     assert solver.best_params is not None and len(solver.val_acc_history) == 1
-    assert len(solver.loss_history) == 7
+    assert len(solver.loss_history) == 7 and solver.progress.ends == 1
 
 
 def test_divergence_at_the_first_step_does_not_name_a_rate_that_is_not_known():
@@ -544,9 +544,10 @@ def test_a_training_that_still_guesses_says_so_once(weight_scale, learning_rate,
 
 
 def test_only_accuracy_is_compared_with_guessing(capsys):
-    small_solver(verbose=True, metric=lambda model, X, y: (0.0, len(X)), num_epochs=1,
-                 update_rule="sgd", optim_config={"learning_rate": 0}).train()
-    assert "guessing" not in capsys.readouterr().out
+    Solver(TwoLayerNet(6, 5, 3, 1e-3, rng=1), learnable_data(), verbose=True, num_epochs=1,
+           metric=lambda model, X, y: (0.0, len(X))).train()
+    out = capsys.readouterr().out
+    assert "loss 1.09" in out and "guessing" not in out
 
 
 # ---------------------------------------------------------------- wrong input
