@@ -4,7 +4,8 @@
     coco2014_vocab.json                 idx_to_word, word_to_idx
     train2014_vgg16_fc7[_pca].h5        features: a row for each picture
     train2014_urls.txt                  line i is the address, or the path, of picture i
-    the same two for val2014
+    train2014_images.txt                line i is the path of picture i: read if there are no urls
+    the same three for val2014; without the last two, pictures cannot be shown
 
 Any data set in this layout can be read. A picture has several captions, and its features
 are stored once: 400,135 captions of COCO share 82,783 rows.
@@ -12,19 +13,17 @@ are stored once: 400,135 captions of COCO share 82,783 rows.
 N: captions, T: words of a caption (<START> and <END> included, then <NULL>), I: pictures,
 D: features of a picture, V: words of the vocabulary.
 """
-import hashlib
 import json
 import os
-import shutil
 
 import numpy as np
 
-from data.download import DataError, DownloadError, download as download_file, unpack_zip
+from data.download import (DataError, DownloadError, download as download_file, file_hash,
+                           unpack_zip)
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "coco_captioning")
 URLS = ("http://cs231n.stanford.edu/coco_captioning.zip",
         "https://cs231n.stanford.edu/coco_captioning.zip")
-MAX_BYTES, MAX_UNPACKED = 2 * 10 ** 9, 5 * 10 ** 9
 CAPTIONS, VOCABULARY = "coco2014_captions.h5", "coco2014_vocab.json"
 # sha256 of files in the zip file, where they are known
 SHA256 = {
@@ -70,12 +69,13 @@ def load_coco(data_dir=None, *, pca=True, confirm=None, progress=False):
     - pca: True takes the 512 principal components, False all 4,096 features
     - confirm: function without arguments, called before about 1 GB is downloaded; a false
       answer, or None in its place, forbids it
-    - progress: True prints the progress of the download; see data.download
+    - progress: print the progress of the download
 
     Returns a dict:
     - X_train, X_val: CaptionFeatures (N, D), float32
     - y_train, y_val: captions (N, T), int64 word ids
-    - urls_train, urls_val: lists of I addresses or paths; paths are relative to `folder`
+    - urls_train, urls_val: lists of I addresses or paths, '' where there is none; paths are
+      relative to `folder`
     - idx_to_word: list of V words; word_to_idx: dict
     - folder: where the files are
 
@@ -83,41 +83,24 @@ def load_coco(data_dir=None, *, pca=True, confirm=None, progress=False):
     if the data cannot be downloaded or may not be.
     """
     folder = FOLDER if data_dir is None else os.fspath(data_dir)
-    features_name = "{}2014_vgg16_fc7" + ("_pca" if pca else "") + ".h5"
-    names = [CAPTIONS, VOCABULARY, *(pattern.format(part) for part in ("train", "val")
-                                     for pattern in (features_name, "{}2014_urls.txt"))]
     if data_dir is None and not (os.path.isdir(folder) and os.listdir(folder)):
         _download(folder, confirm, progress)
-    missing = [name for name in names if not os.path.isfile(os.path.join(folder, name))]
+    features = {part: f"{part}2014_vgg16_fc7{'_pca' * pca}.h5" for part in ("train", "val")}
+    missing = [name for name in (CAPTIONS, VOCABULARY, *features.values())
+               if not os.path.isfile(os.path.join(folder, name))]
     if missing:
-        state = "lacks" if os.path.isdir(folder) else \
-            "is no folder, so it lacks" if os.path.exists(folder) else "does not exist, so it lacks"
-        remedy = f"get and unpack {URLS[0]}"
-        if not pca and all(os.path.isfile(os.path.join(folder, name.replace("fc7", "fc7_pca")))
-                           for name in missing):
-            remedy = "leave out --no-pca"
-        raise DataError(f"COCO captions: {folder} {state} {', '.join(missing)}: {remedy}")
+        lacks = "lacks" if os.path.isdir(folder) else "does not exist, so it lacks"
+        remedy = "get" if pca else "leave out --no-pca, or get"
+        raise DataError(f"COCO captions: {folder} {lacks} {', '.join(missing)}: {remedy} and "
+                        f"unpack {URLS[0]}")
     idx_to_word, word_to_idx = _read_vocabulary(os.path.join(folder, VOCABULARY))
     data = {"idx_to_word": idx_to_word, "word_to_idx": word_to_idx, "folder": folder}
     for part in ("train", "val"):
-        urls_path = os.path.join(folder, f"{part}2014_urls.txt")
-        features_path = os.path.join(folder, features_name.format(part))
-        urls = _read_lines(urls_path)
-        features = _read_hdf5(features_path, "features", 2, "f").astype(np.float32, copy=False)
-        if len(features) != len(urls):
-            raise DataError(f"{features_path} has {len(features):,} rows but {urls_path} "
-                            f"{len(urls):,} lines: get both anew")
-        if not np.isfinite(features).all():
-            raise DataError(f"{features_path} is damaged (numbers that are not finite): get it "
-                            "anew")
-        captions, pictures = _read_captions(os.path.join(folder, CAPTIONS), part, word_to_idx,
-                                            len(features))
-        data |= {f"X_{part}": CaptionFeatures(features, pictures), f"y_{part}": captions,
-                 f"urls_{part}": urls}
-    widths = [data[f"X_{part}"].shape[1] for part in ("train", "val")]
-    if widths[0] != widths[1]:
-        raise DataError(f"{features_path} has {widths[1]:,} features of a picture but the "
-                        f"training's {widths[0]:,}: get both anew")
+        X = _read_hdf5(os.path.join(folder, features[part]), "features", 2, "f")
+        captions, pictures = _read_captions(os.path.join(folder, CAPTIONS), part,
+                                            len(idx_to_word), len(X))
+        data |= {f"X_{part}": CaptionFeatures(X.astype(np.float32, copy=False), pictures),
+                 f"y_{part}": captions, f"urls_{part}": _read_addresses(folder, part, len(X))}
     return data
 
 
@@ -158,43 +141,22 @@ def encode_captions(sentences, word_to_idx, length=17):
 
 
 def _download(folder, confirm, progress):
-    """Fetch, unpack and verify the folder, if that is agreed to.
-
-    It gets its name only once its files are known to be right: nothing else is ever loaded.
-    """
+    """Fetch, unpack and verify the folder, if that is agreed to."""
     if confirm is None or not confirm():
         raise DownloadError(f"{folder} does not exist, and it is about 1 GB to download: get and "
                             f"unpack {URLS[0]} there, or allow the download with --yes")
-    archive, unverified = folder + ".zip", folder + ".unverified"
-    download_file(URLS, archive, max_bytes=MAX_BYTES, progress=progress, verified_later=True)
-    try:
-        unpack_zip(archive, unverified, top="coco_captioning", max_bytes=MAX_UNPACKED)
-        _verify(unverified)
-    except DataError:                           # the next run is to get it anew
-        shutil.rmtree(unverified, ignore_errors=True)
-        os.remove(archive)
-        raise
-    if os.path.isdir(folder):
-        os.rmdir(folder)                        # it is empty, and in the way on Windows
-    os.rename(unverified, folder)
+    archive = folder + ".zip"
+    download_file(URLS, archive, max_bytes=2 * 10 ** 9, progress=progress)
+
+    def verify(unpacked):
+        wrong = [name for name, sha256 in SHA256.items()
+                 if file_hash(os.path.join(unpacked, name), "sha256") != sha256]
+        if wrong:
+            raise DataError(f"{archive} is not what it should be (the sha256 of "
+                            f"{', '.join(wrong)} differs): delete it and try again")
+
+    unpack_zip(archive, folder, "coco_captioning", verify)
     os.remove(archive)
-
-
-def _verify(folder):
-    """Raise DataError unless the files of a folder have the hashes that are known."""
-    wrong = [name for name, sha256 in SHA256.items()
-             if _sha256(os.path.join(folder, name)) != sha256]
-    if wrong:
-        raise DataError(f"{URLS[0]} is not what it should be (the sha256 of {', '.join(wrong)} "
-                        "differs), so it was removed: try again, or get it elsewhere")
-
-
-def _sha256(path):
-    """The hash of a file, or None if there is none."""
-    if not os.path.isfile(path):
-        return None
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_vocabulary(path):
@@ -202,29 +164,33 @@ def _read_vocabulary(path):
     try:
         with open(path, encoding="utf-8") as file:
             vocabulary = json.load(file)
-        idx_to_word, word_to_idx = list(vocabulary["idx_to_word"]), dict(vocabulary["word_to_idx"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        idx_to_word = list(vocabulary["idx_to_word"])
+        word_to_idx = {word: i for i, word in enumerate(idx_to_word)}
+        matches = vocabulary["word_to_idx"] == word_to_idx
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no vocabulary ({type(error).__name__}: {error}): get it "
-                        "anew") from None
-    inverse = {word: i for i, word in enumerate(idx_to_word)} \
-        if all(isinstance(word, str) for word in idx_to_word) else None
-    # A word that occurs twice has one id only: the dict is then smaller than the list.
-    if word_to_idx != inverse or len(inverse) != len(idx_to_word):
+                        "again") from None
+    if not matches:
         raise DataError(f"{path} is damaged (idx_to_word and word_to_idx do not match): get it "
-                        "anew")
+                        "again")
     lacking = [word for word in SPECIAL_WORDS if word not in word_to_idx]
     if lacking:
-        raise DataError(f"{path} lacks the words {', '.join(lacking)}")
-    return idx_to_word, inverse             # whose ids are integers, not 4.0
+        raise DataError(f"{path} lacks the words {', '.join(lacking)}: get it again")
+    return idx_to_word, word_to_idx
 
 
-def _read_lines(path):
-    """The lines of a text file."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+def _read_addresses(folder, part, I):
+    """An address or path for each of I pictures, '' where the folder names none."""
+    for name in (f"{part}2014_urls.txt", f"{part}2014_images.txt"):
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                addresses = file.read().splitlines()
+            if len(addresses) != I:
+                raise DataError(f"{path} has {len(addresses):,} lines for {I:,} pictures: get it "
+                                "again, or delete it to do without pictures")
+            return addresses
+    return [""] * I
 
 
 def _read_hdf5(path, name, ndim, kind):
@@ -238,36 +204,22 @@ def _read_hdf5(path, name, ndim, kind):
         with h5py.File(path, "r") as file:
             array = file[name][()]
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise DataError(f"{path} is damaged or lacks {name} ({error}): get it anew") from None
-    if not isinstance(array, np.ndarray) or array.ndim != ndim or array.dtype.kind not in kind \
-            or not array.size:
-        raise DataError(f"{path} is damaged ({name} expects {ndim} axes of type {kind}, got "
-                        f"{getattr(array, 'dtype', type(array).__name__)} "
-                        f"{getattr(array, 'shape', '')}): get it anew")
+        raise DataError(f"{path} is damaged or lacks {name} ({error}): get it again") from None
+    if array.ndim != ndim or array.dtype.kind not in kind or not array.size:
+        raise DataError(f"{path}: {name} expects {ndim} axes of type {kind}, got {array.dtype} "
+                        f"{array.shape}: get it again")
     return array
 
 
-def _read_captions(path, part, word_to_idx, I):
-    """(captions (N, T), pictures (N,)) of one part, checked.
-
-    Ids are within the vocabulary and the pictures, and captions run from <START> to <END>.
-    """
+def _read_captions(path, part, V, I):
+    """(captions (N, T), pictures (N,)) of one part, checked to be within V words and I pictures."""
     captions = _read_hdf5(path, f"{part}_captions", 2, "iu").astype(np.int64)
     pictures = _read_hdf5(path, f"{part}_image_idxs", 1, "iu").astype(np.int64)
     if len(captions) != len(pictures):
         raise DataError(f"{path}: {part}_captions has {len(captions):,} rows but "
-                        f"{part}_image_idxs {len(pictures):,}: get it anew")
-    for name, values, upper, what in (
-            (f"{part}_captions", captions, len(word_to_idx), "the vocabulary"),
-            (f"{part}_image_idxs", pictures, I, "the pictures")):
-        outside = (values < 0) | (values >= upper)
-        if outside.any():
-            row = int(np.argwhere(outside)[0][0])
-            raise DataError(f"{path}: {name} holds {values[outside][0]} in row {row}, but {what} "
-                            f"end at {upper - 1}")
-    broken = (captions[:, 0] != word_to_idx["<START>"]) | \
-        ~(captions == word_to_idx["<END>"]).any(axis=1)
-    if broken.any():
-        raise DataError(f"{path}: row {broken.argmax()} of {part}_captions does not run from "
-                        "<START> to <END>: get it anew")
+                        f"{part}_image_idxs {len(pictures):,}: get it again")
+    for name, values, count in (("captions", captions, V), ("image_idxs", pictures, I)):
+        if values.min() < 0 or values.max() >= count:
+            raise DataError(f"{path}: {part}_{name} expects 0 to {count - 1}, found {values.min()} "
+                            f"to {values.max()}: get it again")
     return captions, pictures
