@@ -18,8 +18,8 @@ from data.download import DataError, download as download_file, unpack_zip
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hymenoptera_data")
 URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
-CLASSES = ["ants", "bees"]
-SIZES = {"train": 244, "val": 153}
+WHOLE = "244 + 153 pictures of ants and bees"
+PARTS = ("train", "val")
 # torchvision.datasets.folder.IMG_EXTENSIONS
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -50,10 +50,10 @@ def find_hymenoptera(*, download=True, progress=False):
 def _check_hymenoptera(folder):
     """Raise DataError unless a folder has the classes and the numbers of the ants and bees."""
     classes, files = list_images(folder)
-    sizes = {part: len(files[part]) for part in files}
-    if (classes, sizes) != (CLASSES, SIZES):
-        raise DataError(f"the ants and bees are not whole (expected {SIZES} of {CLASSES}, found "
-                        f"{sizes} of {classes}): delete {FOLDER} and {FOLDER}.zip and run again")
+    found = f"{len(files['train'])} + {len(files['val'])} pictures of {' and '.join(classes)}"
+    if found != WHOLE:
+        raise DataError(f"expected {WHOLE}, found {found}: delete {FOLDER} and {FOLDER}.zip and "
+                        "run again")
 
 
 def list_images(folder):
@@ -73,14 +73,14 @@ def list_images(folder):
 def _scan(folder):
     """(classes, files) as list_images returns them, and {reason: paths} of what was left out."""
     skipped = {"hidden": [], "of another type": []}
-    classes = {part: _classes(os.path.join(folder, part)) for part in SIZES}
+    classes = {part: _classes(os.path.join(folder, part)) for part in PARTS}
     if classes["train"] != classes["val"]:
         odd = sorted(set(classes["train"]) ^ set(classes["val"]))
         raise DataError(f"{folder} has different classes in train and val: {', '.join(odd)} "
                         "in one of them only")
     files = {part: [(path, label) for label, name in enumerate(classes[part])
                     for path in _pictures(os.path.join(folder, part, name), skipped)]
-             for part in SIZES}
+             for part in PARTS}
     return classes["train"], files, skipped
 
 
@@ -100,7 +100,7 @@ def _classes(path):
 def _pictures(folder, skipped):
     """The sorted paths of the pictures of a class; what is left out goes to `skipped`."""
     pictures = []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, followlinks=True):
         skipped["hidden"] += [os.path.join(place, name) for name in folders + names
                               if name.startswith(".")]
         folders[:] = [name for name in folders if not name.startswith(".")]    # to go on with
@@ -131,7 +131,7 @@ def load_image_folder(folder, side=256, *, warn=print):
     classes, files, skipped = _scan(folder)
     skipped["damaged"] = []
     data = {"classes": classes}
-    for part in SIZES:
+    for part in PARTS:
         X, y = _load_part(files[part], side, skipped["damaged"])
         data |= {f"X_{part}": X, f"y_{part}": y}
         for label in set(range(len(classes))) - set(y.tolist()):
