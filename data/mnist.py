@@ -72,16 +72,20 @@ def _paths(folder, download, progress):
     missing = [name for name in FILES if not _find(folder, name)]
     if missing:
         lacks = "lacks" if os.path.isdir(folder) else "does not exist, so it lacks"
-        lacking = textwrap.fill(f"MNIST: {folder} {lacks} {', '.join(missing)}. Get what is "
-                                f"missing from {MIRRORS[0]} or put {NPZ} there.",
-                                93, break_long_words=False, break_on_hyphens=False)
+        lacking = _lines(f"MNIST: {folder} {lacks} {', '.join(missing)}. Get what is missing from "
+                         f"{MIRRORS[0]} or put {NPZ} there.")
         if not download:
             raise DataError(lacking)
         try:
             _download(missing, folder, progress)
         except DownloadError as error:
-            raise DownloadError(f"{lacking}\n{error}") from error
+            raise DownloadError(f"{lacking}\n{_lines(str(error))}") from error
     return [_find(folder, name) for name in FILES]
+
+
+def _lines(text):
+    """A text in lines of at most 100 characters, with room for 'error: ' before the first."""
+    return textwrap.fill(text, 93, break_long_words=False, break_on_hyphens=False)
 
 
 def _find(folder, name):

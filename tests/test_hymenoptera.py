@@ -82,6 +82,12 @@ def test_what_does_not_open_is_no_picture(content, tmp_path):
     assert read_image(tmp_path / "a.png", 8) is None
 
 
+def test_a_picture_too_large_to_decode_is_no_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    (tmp_path / "a.png").write_bytes(picture())
+    assert read_image(tmp_path / "a.png", 8) is None
+
+
 def test_the_largest_centred_square_is_taken(tmp_path):
     pixels = np.zeros((10, 30, 3), dtype=np.uint8)
     pixels[:, 10:20] = 255
