@@ -1,4 +1,4 @@
-"""The loader of captions: on a tiny folder made here, whole and damaged, and from a small server."""
+"""The loader of captions on a tiny folder made here, whole and damaged, and from a small server."""
 import hashlib
 import io
 import json

@@ -103,7 +103,7 @@ def test_a_missing_folder(tmp_path):
 
 
 @pytest.mark.parametrize("name, content, message", [
-    (TRAIN_IMAGES, small_files()[TRAIN_IMAGES][:-1], "expected 47,056 bytes unzipped, found 47,055"),
+    (TRAIN_IMAGES, small_files()[TRAIN_IMAGES][:-1], "47,056 bytes unzipped, found 47,055"),
     (TRAIN_IMAGES, small_files()[TRAIN_IMAGES] + b"x", "found 47,057"),
     (TRAIN_IMAGES, b"", "not the IDX file"),
     (TRAIN_IMAGES, b"<!DOCTYPE html><html></html>", "not the IDX file"),
