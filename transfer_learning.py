@@ -433,7 +433,7 @@ def imagenet_model(arch):
     path = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(url))
     try:
         if not os.path.exists(path):
-            download(url, path, progress=processes()[0] == 0)
+            download(url, path, max_bytes=4 * 10**9, progress=processes()[0] == 0)
     except DownloadError as error:
         raise experiment.UserError(
             f"the ImageNet weights of {arch} are not available ({error}): give a file with "
@@ -482,9 +482,9 @@ def visualize_model(model, loader, class_names, num_images=24, title=None):
                                    textwrap.fill(title or "", int(9 * width)))
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.set_axis_off()
-    for axes, picture, said, label in zip(figure.axes, x, probabilities, labels):
+    for axes, picture, said, label in zip(figure.axes, x.numpy(), probabilities, labels):
         guess = said.argmax()
-        axes.imshow((picture.movedim(0, 2) * torch.tensor(STD) + torch.tensor(MEAN)).clamp(0, 1))
+        axes.imshow(np.clip(picture.transpose(1, 2, 0) * STD + MEAN, 0, 1))
         text = f"{names[guess]} {said[guess]:.0%}"
         axes.set_title(text if guess == label else f"{text}\ntrue: {names[label]}", fontsize=9,
                        color=experiment.COLOURS["right" if guess == label else "wrong"])

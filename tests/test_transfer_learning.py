@@ -366,7 +366,8 @@ def hub(tmp_path, monkeypatch):
     """torch.hub's folder, and the file in it where the weights of a tiny network belong."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(tl, "build_model", lambda arch: TinyNet())
-    content = pathlib.Path(saved(tiny_net(seed=1).state_dict(), tmp_path / "right.pth")).read_bytes()
+    saved(tiny_net(seed=1).state_dict(), tmp_path / "right.pth")
+    content = (tmp_path / "right.pth").read_bytes()
     name = f"tiny-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     weights = types.SimpleNamespace(DEFAULT=types.SimpleNamespace(url=f"https://nowhere/{name}"))
     monkeypatch.setattr(torchvision.models, "get_model_weights", lambda arch: weights)
@@ -391,7 +392,7 @@ def test_weights_are_downloaded_once(hub, monkeypatch):
     path, content = hub
     asked = []
 
-    def download(url, path, progress):
+    def download(url, path, **options):
         asked.append(url)
         pathlib.Path(path).write_bytes(content)
 
@@ -610,8 +611,8 @@ def test_two_processes_do_what_one_does(folder, tmp_path):
                "freeze", "--batch-size", 6, "--arch", "shufflenet_v2_x0_5"]
     _, two = at_once(
         lambda: run(*options, "--out", tmp_path / "one"),
-        lambda: run(*options, "--out", tmp_path / "two", env={"PYTHONWARNINGS": "error::FutureWarning"},
-                    launcher=["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]))
+        lambda: run(*options, "--out", tmp_path / "two", launcher=[
+            "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]))
     assert two.stdout.count("frozen  epoch 2/2") == 1 and "Warning" not in two.stderr
     one, two = (metrics_of(tmp_path / name) for name in ("one", "two"))
     assert (one["processes"], two["processes"]) == (1, 2)
@@ -688,6 +689,7 @@ def test_without_a_network_insects_are_drawn_and_weights_are_named(tmp_path, cap
     monkeypatch.setattr("data.hymenoptera.find_hymenoptera", unreachable)
     monkeypatch.setattr(tl, "download", unreachable)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(experiment, "save_figure", lambda *_: None)
     error = failing_run(capsys, "--data", "real", "--out", tmp_path)
     assert error == "error: no network\n"
     error = failing_run(capsys, "--quick", "--weights", "imagenet", "--out", tmp_path)
