@@ -23,7 +23,6 @@ import experiment  # first: it says in one line what is missing
 import numpy as np
 from checkpoint import read_checkpoint, save_atomically, write_checkpoint
 from data.download import DownloadError, download
-from solver import Progress
 
 try:
     import torch
@@ -167,7 +166,7 @@ def train_model(model, loaders, optimizer, num_epochs, *, criterion=None, schedu
         best = None
     started -= history["seconds"]
     epochs_done, steps = len(history["val_accuracy"]), len(loaders["train"])
-    progress = Progress(num_epochs * steps, epochs_done * steps, label) \
+    progress = experiment.Progress(num_epochs * steps, epochs_done * steps, label) \
         if verbose and rank == 0 else None
     network = model if count == 1 else nn.parallel.DistributedDataParallel(model)
     for epoch in range(epochs_done + 1, num_epochs + 1):
