@@ -94,6 +94,7 @@ SMALL = ["--hidden-dim", "16", "--wordvec-dim", "8", "--epochs", "2", "--batch-s
 PICTURES = {"learning_curves.png", "captions_train.png", "captions_val.png"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
 def test_a_run_leaves_metrics_and_pictures(coco, tmp_path, cell):
     done = run("image_captioning", *SMALL, "--cell", cell, "--data-dir", coco, "--out", tmp_path)
@@ -174,6 +175,7 @@ def test_by_heart_are_learned_captions_of_different_pictures(coco):
         [0, *range(4, 120, 2), 1, 2, 3]
 
 
+@pytest.mark.long
 def test_overfitting_drawn_scenes_brings_the_loss_near_zero(tmp_path):
     run("image_captioning", "--overfit", "20", "--hidden-dim", "256", "--epochs", "100",
         "--data", "synthetic", "--quick", "--out", tmp_path)
@@ -182,6 +184,7 @@ def test_overfitting_drawn_scenes_brings_the_loss_near_zero(tmp_path):
     assert metrics["captions_true"] == 1
 
 
+@pytest.mark.long
 def test_quick_draws_scenes_offline(tmp_path):
     done = run("image_captioning", "--quick", "--data", "synthetic", "--out", tmp_path)
     assert "*** SYNTHETIC DATA" in done.stdout

@@ -345,6 +345,7 @@ def test_settings_are_not_mixed(script, tiny_mnist, finished, tmp_path):
     assert "beyond the 1 that are asked for" in done.stderr
 
 
+@pytest.mark.long
 @both_scripts
 def test_a_finished_run_of_other_data_is_not_taken_for_this_one(
         script, tiny_mnist, finished, tmp_path):
