@@ -15,7 +15,7 @@ import sys
 import pytest
 
 from checkpoint import read_checkpoint
-from test_scripts import ROOT, run, tiny_mnist
+from test_scripts import ROOT, run, started, tiny_mnist
 
 TASKS = {
     "mnist_train": ["--hidden-sizes", "3", "300", "--epochs", "2", "--batch-size", "50"],
@@ -151,17 +151,13 @@ def test_a_results_folder_that_became_read_only(script, more, message, tiny_mnis
 @every_script
 def test_a_results_folder_that_is_removed_while_training(script, tiny_mnist, tmp_path):
     out, data = tmp_path / "out", contents(tiny_mnist)
-    process = subprocess.Popen(
-        [sys.executable, ROOT / f"{script}.py", *arguments(script, tiny_mnist, out),
-         "--epochs", "1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while "epoch 1/" not in process.stdout.readline():
-        assert process.poll() is None
+    process = started(script, *arguments(script, tiny_mnist, out), "--epochs", "1000")
     shutil.rmtree(out, ignore_errors=True)
     shutil.rmtree(out, ignore_errors=True)      # a checkpoint may have come in between
     _, errors = process.communicate(timeout=60)
     done = subprocess.CompletedProcess([], process.returncode, "", errors)
     assert_one_line(done, "cannot write the checkpoint", out, "No such file or directory", "--out")
-    assert "intact" not in errors and contents(tiny_mnist) == data
+    assert contents(tiny_mnist) == data
 
 
 @pytest.mark.parametrize("name", ["-n Zürich 数据 a'b\"c$HOME;&|`id` %s{x}", "a link"])
