@@ -176,6 +176,14 @@ def test_the_best_weights_are_restored():
     assert tl.evaluate(model, loaders["val"])[1] == history["val_accuracy"][best]
 
 
+def test_each_epoch_has_crops_of_its_own():
+    loaders, epochs = colour_loaders(), []
+    loaders["train"].dataset.set_epoch = epochs.append
+    model = tiny_net(2)
+    tl.train_model(model, loaders, torch.optim.SGD(model.parameters(), 0.1), 3, verbose=False)
+    assert epochs == [1, 2, 3]
+
+
 class Stop(Exception):
     """As if Ctrl-C had been pressed."""
 
@@ -425,7 +433,8 @@ def test_visualize_model_shows_pictures_with_what_is_predicted():
 
 def test_the_title_of_a_single_picture_is_not_cut():
     figure = tl.visualize_model(tiny_net(2), colour_loaders()["val"], ["a", "b"], num_images=1,
-                                title="from scratch squeezenet1_1: most confident mistakes on it")
+                                title="from scratch squeezenet1_1: most confident mistakes on a "
+                                      "folder with two classes")
     figure.draw_without_rendering()
     title = figure._suptitle.get_window_extent()
     assert 0 <= title.x0 and title.x1 <= figure.bbox.width
