@@ -5,7 +5,6 @@ whole before is whole afterwards: the training data and the last good checkpoint
 """
 import ast
 import hashlib
-import os
 import pathlib
 import resource
 import shutil

@@ -1,5 +1,4 @@
 """PyTorch twins of the layers, and the gradients that autograd gives for them."""
-import numpy as np
 import torch
 import torch.nn.functional as F
 
