@@ -123,20 +123,12 @@ def encode_captions(sentences, word_to_idx, length=17):
 
     Words are what stands between spaces, in lower case; one that the vocabulary lacks
     becomes <UNK>, and what does not fit before <END> is cut off.
-    Raises ValueError where length leaves no room for <START> and <END>, or the vocabulary
-    has neither a word nor <UNK>.
     """
-    if length < 2:
-        raise ValueError(f"encode_captions: length expects at least 2, got {length!r}")
-    unknown = word_to_idx.get("<UNK>")
     captions = np.full((len(sentences), length), word_to_idx["<NULL>"], dtype=np.int64)
     for caption, sentence in zip(captions, sentences):
         words = ["<START>", *sentence.lower().split()[:length - 2], "<END>"]
-        ids = [word_to_idx.get(word, unknown) for word in words]
-        if None in ids:
-            raise ValueError(f"encode_captions: word_to_idx expects the word "
-                             f"{words[ids.index(None)]!r}, or <UNK> in its place")
-        caption[:len(words)] = ids
+        caption[:len(words)] = [word_to_idx[word if word in word_to_idx else "<UNK>"]
+                                for word in words]
     return captions
 
 
@@ -166,16 +158,13 @@ def _read_vocabulary(path):
             vocabulary = json.load(file)
         idx_to_word = list(vocabulary["idx_to_word"])
         word_to_idx = {word: i for i, word in enumerate(idx_to_word)}
-        matches = vocabulary["word_to_idx"] == word_to_idx
+        if vocabulary["word_to_idx"] != word_to_idx:
+            raise ValueError("idx_to_word and word_to_idx do not match")
+        if not set(SPECIAL_WORDS) <= set(idx_to_word):
+            raise ValueError(f"not all of {' '.join(SPECIAL_WORDS)} are in it")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no vocabulary ({type(error).__name__}: {error}): get it "
                         "again") from None
-    if not matches:
-        raise DataError(f"{path} is damaged (idx_to_word and word_to_idx do not match): get it "
-                        "again")
-    lacking = [word for word in SPECIAL_WORDS if word not in word_to_idx]
-    if lacking:
-        raise DataError(f"{path} lacks the words {', '.join(lacking)}: get it again")
     return idx_to_word, word_to_idx
 
 
@@ -197,12 +186,11 @@ def _read_hdf5(path, name, ndim, kind):
     """One array of an HDF5 file, checked for its number of axes and for its kind."""
     try:
         import h5py
+        with h5py.File(path, "r") as file:
+            array = file[name][()]
     except ModuleNotFoundError:
         raise DataError("h5py, which reads COCO's features, is missing: python -m pip install "
                         "h5py") from None
-    try:
-        with h5py.File(path, "r") as file:
-            array = file[name][()]
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise DataError(f"{path} is damaged or lacks {name} ({error}): get it again") from None
     if array.ndim != ndim or array.dtype.kind not in kind or not array.size:

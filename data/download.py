@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import http.client
 import os
+import pathlib
 import queue
 import sys
 import tempfile
@@ -19,7 +20,6 @@ CONNECT_SECONDS = 8         # until a mirror answers, for all mirrors together
 STALL_SECONDS = 15          # a transfer that stands still for so long was cut
 PAUSES = (0, 0.5, 1, 2)     # seconds before each round through the mirrors
 MAX_BYTES = 100_000_000     # whoever wants more asks for it
-CHUNK = 1 << 16
 
 
 class DataError(ValueError):
@@ -28,14 +28,6 @@ class DataError(ValueError):
 
 class DownloadError(OSError):
     """A file cannot be downloaded or stored; the message says why and what to do."""
-
-
-class _Failure(Exception):
-    """What went wrong with one mirror."""
-
-
-class _Cut(_Failure):
-    """The transfer broke off: the same mirror may send the rest."""
 
 
 def download(urls, path, *, md5=None, max_bytes=MAX_BYTES, progress=False):
@@ -55,23 +47,24 @@ def download(urls, path, *, md5=None, max_bytes=MAX_BYTES, progress=False):
     Returns the address that sent the file, or None if the right file was there already.
     Raises DownloadError if no mirror sends the file, or if it cannot be stored.
     """
-    urls = [urls] if isinstance(urls, str) else list(urls)
-    path, failures, seconds = os.fspath(path), {}, CONNECT_SECONDS / len(urls)
+    mirrors = [urls] if isinstance(urls, str) else list(urls)
+    path, failures, seconds = os.fspath(path), {}, CONNECT_SECONDS / len(mirrors)
     try:
+        if _is_right(path, md5):
+            return None
         for pause in PAUSES:
-            time.sleep(pause if urls else 0)
-            for url in list(urls):
-                if _fault(path, md5) is None:
-                    return None
+            time.sleep(pause if mirrors else 0)
+            for url in list(mirrors):
                 try:
                     _transfer(url, path + ".part", max_bytes, seconds, progress)
                     _accept(path + ".part", path, md5)
                     return url
-                except _Failure as failure:
-                    failures[url] = failure
-                    if not isinstance(failure, _Cut):
-                        urls.remove(url)
-    except OSError as error:                # network errors are failures by now: this is the disk
+                except ConnectionError as error:    # cut: the same mirror may send the rest
+                    failures[url] = error
+                except DownloadError as error:      # asking this mirror again cannot help
+                    failures[url] = error
+                    mirrors.remove(url)
+    except OSError as error:
         raise DownloadError(f"cannot store {path}: {error.strerror or error}") from error
     reasons = " ".join("; ".join(f"{url}: {failures[url]}" for url in failures).split())
     raise DownloadError(f"{os.path.basename(path)} cannot be downloaded ({reasons}). Check the "
@@ -85,10 +78,9 @@ def _transfer(url, part, limit, seconds, progress):
         if answer.status == 416:            # there is nothing after `start`
             return
         if answer.headers.get_content_type() == "text/html":
-            raise _Failure("the server sent a web page: does the network ask for a login?")
+            raise DownloadError("the server sent a web page: does the network ask for a login?")
         start = start if answer.status == 206 else 0
-        length = answer.headers["Content-Length"]
-        total = start + int(length) if length else 0
+        total = start + int(answer.headers["Content-Length"] or 0)
         if progress:
             print(f"downloading {url} ({total / 1e6:.1f} MB)", flush=True)
         os.makedirs(os.path.dirname(part) or ".", exist_ok=True)
@@ -100,31 +92,13 @@ def _transfer(url, part, limit, seconds, progress):
             file.truncate()
 
 
-def _copy(answer, file, total, limit, show):
-    """Copy the body of an answer to a file, which then has `total` bytes (0: nobody knows)."""
-    while max(file.tell(), total) <= limit:
-        try:
-            chunk = answer.read1(CHUNK)
-        except (OSError, http.client.HTTPException) as error:
-            raise _Cut(f"the connection broke after {file.tell():,} bytes ({error})") from None
-        if not chunk and file.tell() < total:
-            raise _Cut(f"the connection broke after {file.tell():,} of {total:,} bytes")
-        if not chunk:
-            return
-        file.write(chunk)
-        if show:
-            print(f"  {file.tell() / 1e6:.1f} MB", end="\r", flush=True)
-    raise _Failure(f"the server sends more than {limit:,} bytes")
-
-
 def _ask(url, start, seconds):
     """The server's answer to a request for the bytes from `start` on, within so many seconds.
 
     No timeout covers name lookup, so the request is made in a thread that can be left behind.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "data-download/1.0"})
-    if start:
-        request.add_header("Range", f"bytes={start}-")
+    headers = {"User-Agent": "data-download/1.0"} | ({"Range": f"bytes={start}-"} if start else {})
+    request = urllib.request.Request(url, headers=headers)
     answers = queue.Queue()
 
     def ask():
@@ -137,37 +111,46 @@ def _ask(url, start, seconds):
     try:
         answer = answers.get(timeout=seconds)
     except queue.Empty:
-        raise _Failure(f"no answer within {seconds:g} seconds") from None
+        raise DownloadError(f"no answer within {seconds:g} seconds") from None
     if isinstance(answer, Exception) and getattr(answer, "code", None) != 416:
-        raise _Failure(getattr(answer, "reason", None) or answer)
+        raise DownloadError(getattr(answer, "reason", None) or answer)
     return answer
+
+
+def _copy(answer, file, total, limit, show):
+    """Copy the body of an answer to a file that has at least `total` bytes then."""
+    while max(file.tell(), total) <= limit:
+        try:
+            chunk = answer.read1(1 << 16)
+        except (OSError, http.client.HTTPException) as error:
+            raise ConnectionError(f"cut after {file.tell():,} bytes ({error})") from None
+        if not chunk and file.tell() < total:
+            raise ConnectionError(f"cut after {file.tell():,} of {total:,} bytes")
+        if not chunk:
+            return
+        file.write(chunk)
+        if show:
+            print(f"  {file.tell() / 1e6:.1f} MB", end="\r", flush=True)
+    raise DownloadError(f"the server sends more than {limit:,} bytes")
 
 
 def _accept(part, path, md5):
     """Rename the .part file if it is right, else remove it."""
-    fault = _fault(part, md5)
     with contextlib.suppress(FileNotFoundError):    # another process was faster
-        os.remove(part) if fault else os.replace(part, path)
-    if _fault(path, md5):
-        raise _Failure(f"what it sent {fault}")
+        os.replace(part, path) if _is_right(part, md5) else os.remove(part)
+    if not _is_right(path, md5):
+        raise DownloadError(f"what it sent does not have the md5 {md5}")
 
 
-def _fault(path, md5):
-    """What is wrong with a file, or None."""
-    if not os.path.exists(path):
-        return "is gone"
-    if md5 and file_hash(path, "md5") != md5:
-        return f"has not the md5 {md5} but {file_hash(path, 'md5')}"
-    return None
+def _is_right(path, md5):
+    """Whether a file is there and has the checksum, if one is given."""
+    return os.path.exists(path) and (not md5 or file_hash(path, "md5") == md5)
 
 
 def file_hash(path, name):
     """The hash of a file, hexadecimal; name is 'md5', 'sha256' or another of hashlib's."""
-    digest = hashlib.new(name, usedforsecurity=False)
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    content = pathlib.Path(path).read_bytes()
+    return hashlib.new(name, content, usedforsecurity=False).hexdigest()
 
 
 def unpack_zip(path, folder, top, check):
@@ -184,8 +167,10 @@ def unpack_zip(path, folder, top, check):
         os.makedirs(parent, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=f"{name}.unpacking-") as beside:
             with zipfile.ZipFile(path) as archive:
-                for member in filter(_leads_out, archive.namelist()):
-                    raise DataError(f"{path} is refused: {member!r} leads out of the folder")
+                # A Windows path knows both kinds of slash, and drives.
+                for member in map(pathlib.PureWindowsPath, archive.namelist()):
+                    if member.anchor or ".." in member.parts:
+                        raise DataError(f"{path} is refused: {member} leads out of the folder")
                 archive.extractall(beside)
             source = os.path.join(beside, top)
             if not os.path.isdir(source):
@@ -200,8 +185,3 @@ def unpack_zip(path, folder, top, check):
         raise DownloadError(f"cannot unpack {path} into {folder}: {error}") from error
     except Exception as error:              # of a damaged file zipfile raises almost anything
         raise DataError(f"{path} is damaged ({error}): delete it and download it again") from error
-
-
-def _leads_out(member):
-    """Whether the name of a zip file's member is absolute or climbs out of its folder."""
-    return member.startswith("/") or ".." in member.split("/") or "\\" in member or ":" in member

@@ -1,14 +1,12 @@
 """MNIST: 60,000 + 10,000 handwritten digits (http://yann.lecun.com/exdb/mnist/) as arrays.
 
 Read from the four original files or from the assignment's mnist.npz. The original files are in
-the IDX format, big-endian: a magic number (2051 for images, 2049 for labels), the number of
-items, for images the height and the width, then one byte per value.
+the IDX format, big-endian: a number whose last byte is the number of axes, the length of each
+axis, then one byte per value.
 
 N: number of images, of 28 x 28 pixels and one channel.
 """
 import gzip
-import math
-import operator
 import os
 import textwrap
 import zlib
@@ -51,17 +49,19 @@ def load_mnist(data_dir=None, *, download=True, progress=False, num_val=5000):
     Raises DataError if a file is missing or damaged or num_val leaves nothing to train on,
     DownloadError if a download fails.
     """
-    folder, num_val = FOLDER if data_dir is None else os.fspath(data_dir), operator.index(num_val)
+    folder = FOLDER if data_dir is None else os.fspath(data_dir)
     if os.path.isfile(os.path.join(folder, NPZ)):
         parts = _read_npz(os.path.join(folder, NPZ))
     else:
-        parts = _read_original(*_paths(folder, download and data_dir is None, progress))
+        paths = _paths(folder, download and data_dir is None, progress)
+        parts = {"train": _checked(*map(_read_idx, paths[:2]), *paths[:2]),
+                 "test": _checked(*map(_read_idx, paths[2:]), *paths[2:])}
     if "val" not in parts:
         X, y = parts["train"]
-        if not 0 <= num_val < len(X):
+        split = len(X) - num_val
+        if not 0 < split <= len(X):
             raise DataError(f"MNIST: {folder} has {len(X):,} training images; of them num_val are "
                             f"taken for validation, which expects 0 to {len(X) - 1}, got {num_val}")
-        split = len(X) - num_val
         parts |= {"train": (X[:split], y[:split]), "val": (X[split:], y[split:])}
     return {f"{name}_{part}": array for part in ("train", "val", "test")
             for name, array in zip("Xy", parts[part])}
@@ -70,17 +70,28 @@ def load_mnist(data_dir=None, *, download=True, progress=False, num_val=5000):
 def _paths(folder, download, progress):
     """The paths of the four original files, downloaded where that is allowed."""
     missing = [name for name in FILES if not _find(folder, name)]
-    if missing:
-        lacks = "lacks" if os.path.isdir(folder) else "does not exist, so it lacks"
-        lacking = _lines(f"MNIST: {folder} {lacks} {', '.join(missing)}. Get what is missing from "
-                         f"{MIRRORS[0]} or put {NPZ} there.")
-        if not download:
-            raise DataError(lacking)
-        try:
-            _download(missing, folder, progress)
-        except DownloadError as error:
-            raise DownloadError(f"{lacking}\n{_lines(str(error))}") from error
+    lacks = "lacks" if os.path.isdir(folder) else "does not exist, so it lacks"
+    lacking = _lines(f"MNIST: {folder} {lacks} {', '.join(missing)}. Get what is missing from "
+                     f"{MIRRORS[0]} or put {NPZ} there.")
+    if missing and not download:
+        raise DataError(lacking)
+    mirrors = list(MIRRORS)
+    try:
+        for name in missing:
+            url = download_file([mirror + name for mirror in mirrors], os.path.join(folder, name),
+                                md5=FILES[name], progress=progress)
+            # The mirror that worked comes first: a dead one costs its seconds only once.
+            mirrors.sort(key=lambda mirror: mirror + name != url)
+    except DownloadError as error:
+        raise DownloadError(f"{lacking}\n{_lines(str(error))}") from error
     return [_find(folder, name) for name in FILES]
+
+
+def _find(folder, name):
+    """The path of a file, unpacked (faster to read) or gzipped, or None."""
+    dotted = name.replace("-idx", ".idx")       # as some copies of MNIST are named
+    paths = [os.path.join(folder, n) for n in (name[:-3], dotted[:-3], name, dotted)]
+    return next(filter(os.path.isfile, paths), None)
 
 
 def _lines(text):
@@ -88,81 +99,48 @@ def _lines(text):
     return textwrap.fill(text, 93, break_long_words=False, break_on_hyphens=False)
 
 
-def _find(folder, name):
-    """The path of a file, unpacked (faster to read) or gzipped, or None."""
-    dotted = name.replace("-idx", ".idx")
-    for candidate in (name[:-3], dotted[:-3], name, dotted):
-        path = os.path.join(folder, candidate)
-        if os.path.isfile(path):
-            return path
-    return None
-
-
-def _download(names, folder, progress):
-    """Fetch files into a folder."""
-    mirrors = list(MIRRORS)
-    for name in names:
-        url = download_file([mirror + name for mirror in mirrors], os.path.join(folder, name),
-                            md5=FILES[name], progress=progress)
-        # The mirror that worked comes first: a dead one costs its seconds only once.
-        mirrors.sort(key=lambda mirror: url is None or not url.startswith(mirror))
-
-
-def _read_original(images, labels, test_images, test_labels):
-    """{'train': (X, y), 'test': (X, y)} from the paths of the four original files."""
-    return {part: _checked(_read_idx(X, 2051, 28, 28), _read_idx(y, 2049), y)
-            for part, X, y in (("train", images, labels), ("test", test_images, test_labels))}
-
-
-def _read_idx(path, magic, *item_shape):
-    """The uint8 array (N, *item_shape) of an IDX file, unzipped if its name ends in .gz."""
+def _read_idx(path):
+    """The uint8 array of an IDX file, unzipped if its name ends in .gz."""
     try:
         with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
             content = file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}): {REMEDY}") from None
-    count = int.from_bytes(content[4:8], "big")
-    header = np.array([magic, count, *item_shape], dtype=">u4").tobytes()
-    size = len(header) + count * math.prod(item_shape)
-    if not content.startswith(header):
-        raise DataError(f"{path} is not the IDX file that its name says: {REMEDY}")
-    if len(content) != size:
-        raise DataError(f"{path} is damaged (expected {size:,} bytes unzipped, found "
-                        f"{len(content):,}): {REMEDY}")
-    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(count, *item_shape)
+        shape = np.frombuffer(content, ">u4", count=content[3], offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + shape.nbytes).reshape(shape)
+    except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
+        raise DataError(f"{path} is damaged ({error}): {REMEDY}") from None
 
 
 def _read_npz(path):
     """{'train': (X, y), 'test': (X, y)}, and 'val' if it is there, from the assignment's file."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            names = file.files
-            arrays = {name.lower(): np.asarray(file[name]) for name in names}
+            arrays = {name.replace("x_", "X_"): np.asarray(file[name]) for name in file.files}
     except Exception as error:          # of a damaged file NumPy raises almost anything
         raise DataError(f"{path} is damaged, or no archive of plain arrays "
                         f"({type(error).__name__}): {REMEDY}") from error
-    parts = ["train", "test"] + ["val"] * ("x_val" in arrays or "y_val" in arrays)
-    lacking = [f"{name}_{part}" for part in parts for name in "Xy"
-               if f"{name}_{part}".lower() not in arrays]
+    keys = {part: (f"X_{part}", f"y_{part}") for part in ("train", "val", "test")}
+    if "X_val" not in arrays and "y_val" not in arrays:
+        del keys["val"]
+    lacking = [key for pair in keys.values() for key in pair if key not in arrays]
     if lacking:
-        raise DataError(f"{path} lacks {', '.join(lacking)} (it holds {', '.join(names)}): "
+        raise DataError(f"{path} lacks {', '.join(lacking)} (it holds {', '.join(arrays)}): "
                         f"{REMEDY}")
-    return {part: _checked(arrays[f"x_{part}"], arrays[f"y_{part}"], f"{path} ({part})")
-            for part in parts}
+    return {part: _checked(arrays[X], arrays[y], f"{path}: {X}", f"{path}: {y}")
+            for part, (X, y) in keys.items()}
 
 
-def _checked(X, y, where):
+def _checked(X, y, X_name, y_name):
     """Images (N, 1, 28, 28) float32 in [0, 1] and labels (N,) int64 of what was read."""
     white, fault = 1 if X.dtype.kind == "f" else 255, None
     shapes = (784,), (28, 28), (1, 28, 28)
     if X.shape[1:] not in shapes or X.dtype.kind not in "fiu" or not len(X):
-        fault = f"images of 28 x 28 pixels, found {X.dtype} {X.shape}"
+        fault = f"{X_name} expects images of 28 x 28 pixels, found {X.dtype} {X.shape}"
     elif y.shape != X.shape[:1] or y.dtype.kind not in "iu":
-        fault = f"{len(X):,} whole labels, found {y.dtype} {y.shape}"
+        fault = f"{y_name} expects {len(X):,} whole labels, found {y.dtype} {y.shape}"
     elif not (0 <= X.min() and X.max() <= white):       # NaN compares as false
-        fault = f"{X.dtype} pixels from 0 to {white}, found {X.min()} to {X.max()}"
+        fault = f"{X_name} expects {X.dtype} pixels from 0 to {white}, found {X.min()} to {X.max()}"
     elif not 0 <= y.min() <= y.max() <= 9:
-        fault = f"labels from 0 to 9, found {y.min()} to {y.max()}"
+        fault = f"{y_name} expects labels from 0 to 9, found {y.min()} to {y.max()}"
     if fault:
-        raise DataError(f"{where}: expected {fault}: {REMEDY}")
+        raise DataError(f"{fault}: {REMEDY}")
     return np.divide(X, white, dtype=np.float32).reshape(-1, 1, 28, 28), y.astype(np.int64)

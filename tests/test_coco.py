@@ -62,14 +62,12 @@ def test_a_whole_folder(tmp_path):
 
 def test_the_published_folder_may_lack_the_addresses_of_the_pictures(tmp_path):
     folder = write(tmp_path / "coco")
-    for part, count in (("train", 2), ("val", 1)):
-        (folder / f"{part}2014_images.txt").write_text(f"{part}2014/a.jpg\n" * count)
+    (folder / "train2014_images.txt").write_text("train2014/a.jpg\n" * 2)
+    (folder / "val2014_images.txt").write_text("val2014/a.jpg\n")
     assert load_coco(folder)["urls_val"] == ["http://example.org/val0.jpg"]
-    for part in ("train", "val"):
-        (folder / f"{part}2014_urls.txt").unlink()
+    (folder / "train2014_urls.txt").unlink()
     assert load_coco(folder)["urls_train"] == ["train2014/a.jpg"] * 2
-    for part in ("train", "val"):
-        (folder / f"{part}2014_images.txt").unlink()
+    (folder / "train2014_images.txt").unlink()
     assert load_coco(folder)["urls_train"] == ["", ""]
 
 
@@ -109,7 +107,7 @@ def test_all_features_instead_of_the_principal_components(tmp_path):
     ({"vocabulary": [1]}, "no vocabulary"),
     ({"vocabulary": {**VOCABULARY, "idx_to_word": [["a"], *WORDS[1:]]}}, "no vocabulary"),
     ({"vocabulary": {**VOCABULARY, "idx_to_word": ["a", *WORDS]}}, "do not match"),
-    ({"vocabulary": {"idx_to_word": ["a"], "word_to_idx": {"a": 0}}}, "lacks the words <NULL>")])
+    ({"vocabulary": {"idx_to_word": ["a"], "word_to_idx": {"a": 0}}}, "not all of <NULL> <START>")])
 def test_what_is_damaged_is_named(tmp_path, damage, message):
     folder = write(tmp_path / "coco", **damage)
     with pytest.raises(DataError, match=message) as error:
@@ -119,7 +117,7 @@ def test_what_is_damaged_is_named(tmp_path, damage, message):
 
 @pytest.mark.parametrize("name", ["coco2014_captions.h5", "train2014_vgg16_fc7_pca.h5",
                                   "coco2014_vocab.json"])
-def test_a_truncated_or_missing_file_is_named(tmp_path, name):
+def test_a_truncated_or_missing_file_or_folder_is_named(tmp_path, name):
     path = write(tmp_path / "coco") / name
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match=name):
@@ -127,9 +125,6 @@ def test_a_truncated_or_missing_file_is_named(tmp_path, name):
     path.unlink()
     with pytest.raises(DataError, match=f"lacks {name}"):
         load_coco(path.parent)
-
-
-def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(DataError, match="nowhere does not exist, so it lacks coco2014_captions"):
         load_coco(tmp_path / "nowhere")
 
@@ -153,26 +148,16 @@ def test_encoding_is_the_way_back():
 def test_a_vocabulary_needs_unknown_only_for_unknown_words():
     word_to_idx = {word: i for i, word in enumerate(["<NULL>", "<START>", "<END>", "dog"])}
     np.testing.assert_array_equal(encode_captions(["dog"], word_to_idx, 3), [[1, 3, 2]])
-    with pytest.raises(ValueError, match="expects the word 'cat', or <UNK>"):
-        encode_captions(["dog cat"], word_to_idx)
-
-
-@pytest.mark.parametrize("length", [0, 1])
-def test_captions_need_room_for_start_and_end(length):
-    with pytest.raises(ValueError, match="length expects at least 2"):
-        encode_captions(["dog"], dict.fromkeys(WORDS, 0), length)
 
 
 # ---------------------------------------------------------------- download
 
-def zipped(folder, extra=()):
-    """coco_captioning.zip, made of a folder and further members (name, text)."""
+def zipped(folder):
+    """coco_captioning.zip, made of a folder."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for path in sorted(folder.iterdir()):
             archive.write(path, f"coco_captioning/{path.name}")
-        for name, text in extra:
-            archive.writestr(name, text)
     return content.getvalue()
 
 
@@ -210,10 +195,3 @@ def test_other_content_than_expected_is_refused(tmp_path, source, server, monkey
     with pytest.raises(DataError, match="zip is not .* sha256 of train2014_urls.txt .*delete it"):
         load_coco(confirm=lambda: True)
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["coco_captioning.zip"]
-
-
-def test_a_path_that_leads_outside_is_refused(tmp_path, source, server):
-    server.pages["coco.zip"] = whole(zipped(source, [("../../escaped.txt", "!")]))
-    with pytest.raises(DataError, match="leads out of the folder"):
-        load_coco(confirm=lambda: True)
-    assert not list(tmp_path.glob("**/escaped.txt"))
