@@ -332,8 +332,9 @@ def refuse(folder):
       for name in ("/tmp/evil", "../evil", "a/../../evil", "pets/..", "..\\evil", "C:evil"))])
 def test_what_is_refused_leaves_nothing(tmp_path, members, top, check, error, message):
     path = make_zip(tmp_path / "z.zip", *members)
-    with full_disk(100_000), pytest.raises(error, match=message):
+    with full_disk(100_000), pytest.raises(error, match=message) as caught:
         unpack_zip(path, tmp_path / "out", top, check)
+    assert "damaged" not in str(caught.value)
     assert_only(tmp_path, "z.zip")
 
 
@@ -348,7 +349,7 @@ def test_a_folder_with_content_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("damage", [
     lambda content: b"", lambda content: HTML, lambda content: content[:-30],
-    lambda content: content[:60] + b"\xff" * 20 + content[80:]])
+    lambda content: content[:36] + b"\xff" + content[37:]])
 def test_a_damaged_or_missing_zip(tmp_path, damage):
     path = make_zip(tmp_path / "z.zip", ("pets/a", os.urandom(1000)))
     path.write_bytes(damage(path.read_bytes()))

@@ -150,7 +150,8 @@ def test_an_npz_without_validation_set_is_split(tmp_path):
 @pytest.mark.parametrize("damage", [
     lambda content: b"", lambda content: b"<html></html>", lambda content: content[:-100],
     lambda content: content[:-4] + b"oops", lambda content: np.lib.format.magic(1, 0) + content,
-    lambda content: content[:500] + b"\xff" * 100 + content[600:]])
+    lambda content: content[:500] + b"\xff" * 100 + content[600:],
+    lambda content: content[:10] + b"\xff" * 100 + content[110:]])
 def test_a_damaged_archive_is_named(tmp_path, name, damage):
     npz(tmp_path) if name == "mnist.npz" else write(tmp_path, small_files())
     path = tmp_path / name
@@ -170,6 +171,7 @@ X = np.zeros((40, 784))
 @pytest.mark.parametrize("changes, message", [
     ({"X_test": None}, "lacks X_test (it holds X_train, y_train, X_val, y_val, y_test)"),
     ({"y_val": None}, "lacks y_val"),
+    ({"X_val": None}, "lacks X_val"),
     ({"X_train": X[:, 1:]}, "X_train expects images of 28 x 28 pixels, found float64 (40, 783)"),
     ({"X_train": np.zeros((40, 28, 28, 1))}, "found float64 (40, 28, 28, 1)"),
     ({"X_train": X.astype(complex)}, "found complex128"),
