@@ -8,7 +8,6 @@ import hashlib
 import http.client
 import os
 import pathlib
-import queue
 import sys
 import tempfile
 import threading
@@ -99,19 +98,18 @@ def _ask(url, start, seconds):
     """
     headers = {"User-Agent": "data-download/1.0"} | ({"Range": f"bytes={start}-"} if start else {})
     request = urllib.request.Request(url, headers=headers)
-    answers = queue.Queue()
+    answers = []
 
     def ask():
         try:
-            answers.put(urllib.request.urlopen(request, timeout=STALL_SECONDS))
-        except Exception as error:          # raised again in the caller's thread
-            answers.put(error)
+            answers.append(urllib.request.urlopen(request, timeout=STALL_SECONDS))
+        except Exception as error:          # the caller's thread wants to know
+            answers.append(error)
 
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        answer = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise DownloadError(f"no answer within {seconds:g} seconds") from None
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    answer = answers[0] if answers else DownloadError(f"no answer within {seconds:g} seconds")
     if isinstance(answer, Exception) and getattr(answer, "code", None) != 416:
         raise DownloadError(getattr(answer, "reason", None) or answer)
     return answer
