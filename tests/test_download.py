@@ -265,6 +265,8 @@ def test_hanging_name_lookup_costs_the_connect_limit_in_all(hanging_dns, tmp_pat
     with pytest.raises(DownloadError, match="no answer within 0.2 seconds"):
         download([f"https://mirror{i}.example/f" for i in range(3)], tmp_path / "f")
     assert 0.5 < time.monotonic() - start < 1.5
+    left = set(threading.enumerate()) - {threading.main_thread()}
+    assert left and all(thread.daemon for thread in left), "nobody waits for them at the end"
     assert_only(tmp_path)
 
 
