@@ -54,14 +54,14 @@ def write_checkpoint(path, settings, state, arrays):
 
 
 def read_checkpoint(path, settings=None):
-    """The (state, arrays) of a checkpoint. No pickle is loaded; the zip format's CRC is the checksum.
+    """The (state, arrays) of a checkpoint. No pickle is loaded; the zip's own CRC is the checksum.
 
     settings: those of the training that wants to go on; None accepts any.
     Raises CheckpointError for a file that is damaged or not a checkpoint, and for other settings.
     """
     try:
         with zipfile.ZipFile(path) as file:
-            # A damaged header of an array may ask for less than is there: its CRC is then not checked.
+            # A damaged header of an array may ask for less than is there: then NumPy checks no CRC.
             if file.testzip():
                 raise ValueError("wrong checksum")
         with np.load(path, allow_pickle=False) as file:
@@ -74,16 +74,16 @@ def read_checkpoint(path, settings=None):
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except Exception as error:                  # a flipped bit makes zipfile raise almost anything
-        raise CheckpointError(f"{path} is damaged, or not a checkpoint ({error}). Delete it to start "
-                              "afresh") from error
+        raise CheckpointError(f"{path} is damaged, or not a checkpoint ({error}). Delete it to "
+                              "start afresh") from error
     if version != VERSION:
-        raise CheckpointError(f"{path} has checkpoint format {version}, this program reads {VERSION}. "
-                              "Delete it to start afresh")
+        raise CheckpointError(f"{path} has checkpoint format {version}, this program reads "
+                              f"{VERSION}. Delete it to start afresh")
     if settings is not None:
         for name, then, now in _differences(old, json.loads(_as_json(settings))):
-            raise CheckpointError(f"{path} is of another training ({name}: {then} then, {now} now). "
-                                  "Use the same settings, another --out folder, or start afresh "
-                                  "without --resume")
+            raise CheckpointError(f"{path} is of another training ({name}: {then} then, {now} "
+                                  "now). Use the same settings, another --out folder, or start "
+                                  "afresh without --resume")
     return state, arrays
 
 

@@ -57,7 +57,7 @@ class Solver:
         metric: metric(model, X, y) -> (total, count) of a batch of samples; the larger
             total / count, the better. Accuracy by default.
         extra_metrics: name -> function(model) -> number or list of numbers, called after each epoch
-        describe: describe(solver) -> the metrics of the last epoch as text, for the progress
+        metrics_text: metrics_text(solver) -> what describe() says of the metrics
         num_train_samples: the training metric is taken over so many samples, the same ones every
             time (all if fewer)
         eval_batch_size: samples evaluated at once by check_accuracy
@@ -66,8 +66,7 @@ class Solver:
         settings: what else decides the result, such as the model's hyperparameters, as a dict that
             JSON can hold: a checkpoint made with others is refused
         verbose: print a line for each epoch
-        progress: in place of verbose, an object like experiment.Progress, whose step(text) is
-            called after each step, line(text) after each epoch and end() before other lines
+        progress: in place of verbose, progress(solver) is called after each step and each epoch
 
     Attributes:
         loss_history: a number for every step
@@ -80,55 +79,41 @@ class Solver:
     """
 
     def __init__(self, model, data, *, update_rule="sgd", optim_config=None, lr_decay=1.0,
-                 batch_size=100, num_epochs=10, metric=accuracy, extra_metrics=None, describe=None,
-                 num_train_samples=1000, eval_batch_size=1000, seed=0, checkpoint=None,
-                 settings=None, verbose=False, progress=None):
-        if not isinstance(getattr(model, "params", None), dict) or \
-                not callable(getattr(model, "loss", None)):
-            raise ValueError("Solver: model expects an object with a dict `params` and a method "
-                             f"`loss`, got {type(model).__name__}")
-        parts = "X_train", "y_train", "X_val", "y_val"
-        for name in parts:
-            if not isinstance(data, dict) or name not in data:
-                raise ValueError(f"Solver: data expects a dict with {', '.join(parts)}; "
-                                 f"{name} is missing")
+                 batch_size=100, num_epochs=10, metric=accuracy, extra_metrics=None,
+                 metrics_text=None, num_train_samples=1000, eval_batch_size=1000, seed=0,
+                 checkpoint=None, settings=None, verbose=False, progress=None):
         if not callable(update_rule) and update_rule not in RULES:
             raise ValueError(f"Solver: update_rule expects {', '.join(RULES)} or a function, "
                              f"got {update_rule!r}")
-        if not isinstance(optim_config, (dict, type(None))):
-            raise ValueError(f"Solver: optim_config expects a dict, got {optim_config!r}")
-        if number("Solver", "lr_decay", lr_decay) == 0:
-            raise ValueError(f"Solver: lr_decay expects a positive number, got {lr_decay!r}")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ValueError(f"Solver: seed expects an integer of at least 0, got {seed!r}")
         self.model = model
-        self.X_train, self.y_train = _samples("X_train", data["X_train"], "y_train", data["y_train"])
-        self.X_val, self.y_val = _samples("X_val", data["X_val"], "y_val", data["y_val"])
+        self.X_train, self.y_train = _samples(data, "X_train", "y_train")
+        self.X_val, self.y_val = _samples(data, "X_val", "y_val")
         self.update_rule = update_rule if callable(update_rule) else getattr(optim, update_rule)
-        self.optim_config = dict(optim_config or {})
-        self.lr_decay = float(lr_decay)
+        self.optim_config = copy.deepcopy(optim_config or {})
+        self.lr_decay = number("Solver", "lr_decay", lr_decay)
         self.batch_size, self.num_epochs, self.num_train_samples, self.eval_batch_size = \
             positive_integers("Solver", batch_size=batch_size, num_epochs=num_epochs,
                               num_train_samples=num_train_samples, eval_batch_size=eval_batch_size)
-        self.metric, self.extra_metrics = metric, dict(extra_metrics or {})
-        self.describe = describe or _both_metrics
+        self.metric, self.extra_metrics = metric, extra_metrics or {}
+        self.metrics_text = metrics_text or _accuracies
+        number("Solver", "seed", seed)
         self.seed = int(seed)
         self.checkpoint = None if checkpoint is None else os.fsdecode(checkpoint)
-        self.verbose, self.progress = verbose, progress
+        self.progress = progress or (_print_epoch if verbose else lambda solver: None)
 
-        self.configs = {name: dict(self.optim_config) for name in model.params}
+        self.configs = {name: copy.deepcopy(self.optim_config) for name in model.params}
         self.epoch, self.seconds = 0, 0.0
         self.loss_history, self.train_acc_history, self.val_acc_history = [], [], []
         self.extra_history = {name: [] for name in self.extra_metrics}
         self.best_val_acc, self.best_params = -np.inf, None
         self._last_params = None     # the parameters to go on from, once the best are in the model
-        self._rng = np.random.default_rng(self.seed)     # as it was when the epoch began
+        self._rng = np.random.default_rng(seed)     # as it was when the epoch began
         self.settings = {
             **(settings or {}), "seed": self.seed, "batch_size": self.batch_size,
             "update_rule": getattr(self.update_rule, "__name__", type(self.update_rule).__name__),
             "optim_config": self.optim_config, "lr_decay": self.lr_decay,
             "num_train_samples": self.num_train_samples, "num_train": len(self.X_train),
-            "params": {name: f"{value.dtype} {value.shape}" for name, value in model.params.items()},
+            "params": {name: f"{w.dtype} {w.shape}" for name, w in model.params.items()},
             "fingerprint of the data": fingerprint(self.X_train, self.y_train, self.X_val,
                                                    self.y_val)}
 
@@ -150,56 +135,48 @@ class Solver:
         still holds the best so far. Ctrl-C ends the step under way, writes the checkpoint and
         raises KeyboardInterrupt; a second one does not wait.
         """
-        if self._last_params is not None:
-            self.model.params.update(self._last_params)
-            self._last_params = None
+        self.model.params.update(self._last_params or {})
+        self._last_params = None
         started = time.monotonic() - self.seconds
         # Overflow is reported once, by the check of the loss, and not by NumPy's warnings.
-        with _delayed_interrupt() as interrupts, np.errstate(over="ignore", invalid="ignore"):
+        with _delayed_interrupt() as interrupted, np.errstate(over="ignore", invalid="ignore"):
             while self.epoch < self.num_epochs:
-                # self._rng moves on when the epoch ends: until then it gives the same order again.
-                rng = copy.deepcopy(self._rng)
-                order = rng.permutation(len(self.X_train))
-                for start in range(self.batches_done * self.batch_size, len(order), self.batch_size):
-                    self._step(order[start:start + self.batch_size])
-                    if interrupts:
+                # A copy, so that an epoch that is broken off gets the same order again.
+                order = copy.deepcopy(self._rng).permutation(len(self.X_train))
+                done, size = self.batches_done, self.batch_size
+                for start in range(done * size, len(order), size):
+                    self._step(order[start:start + size])
+                    self.progress(self)
+                    if interrupted:
                         break
                 else:
                     self._end_epoch()
-                    self._rng = rng
                 self.seconds = time.monotonic() - started
                 if self.checkpoint:
                     self.save_checkpoint()
-                if interrupts:
+                if interrupted:
                     raise KeyboardInterrupt
-                self._report()
+                self.progress(self)
         self._last_params = dict(self.model.params)
-        self.model.params.update(_copies(self.best_params))
+        self.model.params.update(copy.deepcopy(self.best_params))
 
     def _step(self, batch):
         """One step of gradient descent on the samples at these indices."""
         params = self.model.params
         loss, grads = self.model.loss(self.X_train[batch], self.y_train[batch])
         if not np.isfinite(loss):
-            if self.progress:
-                self.progress.end()
             rate = self.optim_config.get("learning_rate")
+            than = "" if rate is None else f" than {rate:g}"
             raise DivergedError(
-                f"the loss is {loss} at step {len(self.loss_history) + 1} (epoch {self.epoch + 1}): "
-                f"try a learning rate ten times smaller{'' if rate is None else f' than {rate:g}'}, "
-                "smaller initial weights, or look for NaN and infinity in the data")
-        if grads.keys() != params.keys():
-            raise ValueError(f"Solver: model.loss expects gradients for {', '.join(params)}, "
-                             f"got {', '.join(grads)}")
+                f"the loss is {loss} at step {len(self.loss_history) + 1} (epoch {self.epoch + 1}):"
+                f" try a learning rate ten times smaller{than}, smaller initial weights, or look "
+                "for NaN and infinity in the data")
         for name, w in params.items():
             params[name], self.configs[name] = self.update_rule(w, grads[name], self.configs[name])
         self.loss_history.append(float(loss))
-        if self.progress:
-            self.progress.step(f"epoch {self.epoch + 1}/{self.num_epochs}  "
-                               f"loss {_short(loss)}{self._metrics()}")
 
     def _end_epoch(self):
-        """Measure, keep the best, decay the learning rate."""
+        """Measure, keep the best, decay the learning rate, move on to the next order."""
         train_acc = self.check_accuracy(self.X_train, self.y_train, self.num_train_samples)
         val_acc = self.check_accuracy(self.X_val, self.y_val)
         if np.isnan(val_acc):
@@ -213,20 +190,17 @@ class Solver:
         for name, value in extra.items():
             self.extra_history[name].append(value)
         if self.best_params is None or val_acc > self.best_val_acc:
-            self.best_val_acc, self.best_params = val_acc, _copies(self.model.params)
+            self.best_val_acc, self.best_params = val_acc, copy.deepcopy(self.model.params)
         for config in self.configs.values():
             if "learning_rate" in config:
                 config["learning_rate"] *= self.lr_decay
+        self._rng.permutation(len(self.X_train))
 
     def check_accuracy(self, X, y, num_samples=None):
-        """The metric over (X, y), or over num_samples of them drawn with a fixed seed.
-
-        Raises ValueError where X and y do not go together or the metric counts nothing.
-        """
-        X, y = _samples("X", X, "y", y)
+        """The metric over (X, y), or over num_samples of them drawn with a fixed seed."""
+        X, y = _samples({"X": X, "y": y}, "X", "y")
         chosen = np.arange(len(X))
-        if num_samples is not None and \
-                positive_integers("Solver", num_samples=num_samples)[0] < len(X):
+        if num_samples is not None and num_samples < len(X):
             rng = np.random.default_rng(self.seed)
             chosen = np.sort(rng.choice(len(X), num_samples, replace=False))
         total, count = 0, 0
@@ -234,82 +208,76 @@ class Solver:
             batch = chosen[start:start + self.eval_batch_size]
             of_batch = self.metric(self.model, X[batch], y[batch])
             total, count = total + of_batch[0], count + of_batch[1]
-        if not count > 0:
-            raise ValueError(f"Solver: metric expects to count something, got a count of {count}")
         return float(total / count)
 
     # ------------------------------------------------------------ progress
 
-    def _report(self):
-        """Say how the epoch went, and whether training has not begun to learn."""
-        if not (self.progress or self.verbose):
-            return
-        if self.epoch == 1 and self.metric is accuracy:
-            some = np.arange(min(len(self.X_val), self.eval_batch_size))
-            scores = self.model.loss(self.X_val[some])
-            loss = np.mean(np.logaddexp.reduce(scores, axis=1) - scores[some, self.y_val[some]])
-            classes = scores.shape[1]
-            # Who gives each class the same probability has the loss log C.
-            if abs(loss - math.log(classes)) < 0.01 * math.log(classes):
-                if self.progress:
-                    self.progress.end()
-                print(f"Still guessing (loss {loss:.3f}, log {classes}): weights too small, wrong "
-                      "learning rate or unscaled data?", flush=True)
-        loss = np.mean(self.loss_history[-self.batches_per_epoch:])
-        text = f"epoch {self.epoch}/{self.num_epochs}  loss {_short(loss)}{self._metrics()}"
-        if self.progress:
-            self.progress.line(text)
-        else:
-            print(text, flush=True)
+    def describe(self):
+        """One line: the loss of the last step, or of the epoch that has just ended, and metrics."""
+        within = self.batches_done > 0
+        loss = np.mean(self.loss_history[-1 if within else -self.batches_per_epoch:])
+        digits = ".4f" if abs(loss) < 1e5 else ".1e"
+        metrics = f"  {self.metrics_text(self)}" if self.val_acc_history else ""
+        return f"epoch {self.epoch + within}/{self.num_epochs}  loss {loss:{digits}}{metrics}"
 
-    def _metrics(self):
-        """The last metrics as text, once there are some."""
-        return f"  {self.describe(self)}" if self.val_acc_history else ""
+    def still_guessing(self):
+        """A line for a training that has learned nothing in its first epoch, else ''."""
+        if self.epoch != 1 or self.batches_done or self.metric is not accuracy:
+            return ""
+        some = np.arange(min(len(self.X_val), self.eval_batch_size))
+        scores = self.model.loss(self.X_val[some])
+        loss = np.mean(np.logaddexp.reduce(scores, axis=1) - scores[some, self.y_val[some]])
+        classes = scores.shape[1]
+        # Who gives each class the same probability has the loss log C.
+        if abs(loss - math.log(classes)) >= 0.01 * math.log(classes):
+            return ""
+        return (f"Still guessing (loss {loss:.3f}, log {classes}): weights too small, wrong "
+                "learning rate or unscaled data?")
 
     # ------------------------------------------------------------ checkpoints
 
     def save_checkpoint(self):
         """Write all that is needed to go on as if nothing had happened."""
         params = self.model.params if self._last_params is None else self._last_params
-        parts = {"params": params, "best": self.best_params or {}, "loss_history": {
-            "": np.array(self.loss_history)}}
-        configs = {}
+        arrays = {"loss_history/": np.array(self.loss_history)}
+        arrays |= {f"params/{name}": value for name, value in params.items()}
+        arrays |= {f"best/{name}": value for name, value in (self.best_params or {}).items()}
+        configs = {name: {} for name in self.configs}
         for name, config in self.configs.items():
-            parts[f"config/{name}"] = {key: value for key, value in config.items()
-                                       if isinstance(value, (np.ndarray, np.generic))}
-            configs[name] = {key: value for key, value in config.items()
-                             if key not in parts[f"config/{name}"]}
+            for key, value in config.items():
+                if isinstance(value, (np.ndarray, np.generic)):
+                    arrays[f"config/{name}/{key}"] = value
+                else:
+                    configs[name][key] = value
         rng = self._model_rng()
         write_checkpoint(self.checkpoint, self.settings, {
             "epoch": self.epoch, "seconds": self.seconds, "best_val_acc": self.best_val_acc,
             "train_acc_history": self.train_acc_history, "val_acc_history": self.val_acc_history,
             "extra_history": self.extra_history, "configs": configs,
-            "rng": self._rng.bit_generator.state, "model_rng": None if rng is None else rng.bit_generator.state,
-        }, {f"{part}/{name}": value for part, values in parts.items()
-            for name, value in values.items()})
+            "rng": self._rng.bit_generator.state,
+            "model_rng": rng and rng.bit_generator.state}, arrays)
 
     def resume(self):
         """Go on from the checkpoint, if there is one. Returns whether there was.
 
         Raises CheckpointError when it is damaged or comes from another training.
         """
-        if self.checkpoint is None:
-            raise ValueError("Solver: resume expects a checkpoint path, got None")
         if not os.path.exists(self.checkpoint):
             return False
         state, saved = read_checkpoint(self.checkpoint, self.settings)
         losses = saved.pop("loss_history/").tolist()
         if len(losses) > self.num_epochs * self.batches_per_epoch:
+            epoch = -(-len(losses) // self.batches_per_epoch)
             raise CheckpointError(
-                f"{self.checkpoint} is already in epoch {-(-len(losses) // self.batches_per_epoch)}, "
-                f"beyond the {self.num_epochs} that are asked for. Ask for more, use another --out "
-                "folder, or start afresh without --resume")
+                f"{self.checkpoint} is already in epoch {epoch}, beyond the {self.num_epochs} that "
+                "are asked for. Ask for more, use another --out folder, or start afresh without "
+                "--resume")
         self.loss_history, self._last_params = losses, None
         self._rng.bit_generator.state = state.pop("rng")
         model_rng = state.pop("model_rng")
-        if model_rng is not None and self._model_rng() is not None:
+        if model_rng and self._model_rng():
             self._model_rng().bit_generator.state = model_rng
-        vars(self).update(state)                # epoch, seconds, configs, the best and the histories
+        vars(self).update(state)            # epoch, seconds, configs, the best and the histories
         self.model.params.update(_part(saved, "params/"))
         self.best_params = _part(saved, "best/") or None
         for name, config in self.configs.items():
@@ -322,14 +290,15 @@ class Solver:
         return rng if isinstance(rng, np.random.Generator) else None
 
     def start_from(self, path):
-        """Take the parameters alone, the best ones, from a checkpoint of any training of this network.
+        """Take the best parameters, and nothing else, from a checkpoint of any training.
 
         Raises CheckpointError when it cannot be read or is of another network.
         """
         _, saved = read_checkpoint(path)
         params, found = self.model.params, _part(saved, "best/") or _part(saved, "params/")
         for name in {**params, **found}:
-            there, here = (part[name].shape if name in part else "missing" for part in (found, params))
+            there, here = (part[name].shape if name in part else "missing"
+                           for part in (found, params))
             if there != here:
                 raise CheckpointError(f"{path} is of another network: {name} is {there} there, "
                                       f"{here} here")
@@ -345,67 +314,62 @@ def _delayed_interrupt():
     main thread may handle signals; where they are ignored (nohup, a background job) they stay so.
     """
     requests, previous = [], signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or \
+            previous is not signal.default_int_handler:
+        yield requests
+        return
 
     def request(*_):
         requests.append(True)
         signal.signal(signal.SIGINT, previous)
 
-    heard = threading.current_thread() is threading.main_thread() and \
-        previous not in (signal.SIG_IGN, None)
-    if heard:
-        signal.signal(signal.SIGINT, request)
+    signal.signal(signal.SIGINT, request)
     try:
         yield requests
     finally:
-        if heard:
-            signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, previous)
 
 
 def fingerprint(*parts):
-    """A short hash of up to 200 samples of each part, to tell one data set from another."""
+    """A short hash of up to 200 samples of each part, to tell one data set from another.
+
+    Samples that are not arrays (a dict of them, say) are not told apart.
+    """
     sha256 = hashlib.sha256()
     for samples in parts:
         some = samples[np.linspace(0, len(samples) - 1, min(len(samples), 200)).astype(int)]
-        for array in some.values() if isinstance(some, dict) else \
-                some if isinstance(some, (tuple, list)) else [some]:
-            sha256.update(np.asarray(array).tobytes())
+        if isinstance(some, np.ndarray):
+            sha256.update(some.tobytes())
     return sha256.hexdigest()[:16]
 
 
-def _samples(X_name, X, y_name, y):
-    """(X, y), checked to be samples and as many as each other; lists become arrays."""
-    checked = []
-    for name, value in ((X_name, X), (y_name, y)):
-        try:
-            value = np.asarray(value) if isinstance(value, (list, tuple)) else value
-            if getattr(value[np.zeros(1, int)], "dtype", None) == object:
-                raise TypeError("its samples are objects")
-        except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"Solver: data expects {name} to hold samples and to take an array of "
-                             f"indices, got {type(value).__name__} ({error})") from None
-        checked.append(value)
-    if len(checked[0]) != len(checked[1]):
-        raise ValueError(f"Solver: data expects as many {y_name} as {X_name}, {len(checked[0])}, "
-                         f"got {len(checked[1])}")
-    return checked
+def _samples(data, X_name, y_name):
+    """Two entries of the data, lists as arrays, checked to be as many as each other."""
+    pair = []
+    for name in (X_name, y_name):
+        samples = data.get(name)
+        if not hasattr(samples, "__len__") or not hasattr(samples, "__getitem__"):
+            raise ValueError(f"Solver: data expects {name} to hold samples, got {samples!r:.80}")
+        pair.append(np.asarray(samples) if isinstance(samples, (list, tuple)) else samples)
+    if not 0 < len(pair[0]) == len(pair[1]):
+        raise ValueError(f"Solver: data expects at least one of {X_name} and as many {y_name}, "
+                         f"got {len(pair[0])} and {len(pair[1])}")
+    return pair
 
 
-def _both_metrics(solver):
-    """The default progress text: accuracies are in percent."""
+def _accuracies(solver):
+    """The default metrics_text: accuracies are in percent."""
     form = ".2%" if solver.metric is accuracy else ".4f"
     return f"train {solver.train_acc_history[-1]:{form}}  val {solver.val_acc_history[-1]:{form}}"
 
 
-def _short(loss):
-    """A loss for the screen; one that explodes in a few digits."""
-    return f"{loss:.4f}" if abs(loss) < 1e5 else f"{loss:.1e}"
+def _print_epoch(solver):
+    """The progress of `verbose`."""
+    if solver.batches_done == 0:
+        print("\n".join(filter(None, (solver.describe(), solver.still_guessing()))), flush=True)
 
 
 def _part(saved, prefix):
     """The arrays whose names begin with the prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in saved.items()
             if name.startswith(prefix)}
-
-
-def _copies(params):
-    return {name: value.copy() for name, value in params.items()}

@@ -1,6 +1,5 @@
 """The Solver: whole epochs, histories, the best parameters, checkpoints, interruptions."""
 import signal
-import threading
 
 import numpy as np
 import pytest
@@ -202,7 +201,7 @@ class Pictures:
 @pytest.mark.parametrize("hold", [
     lambda a, b: {"features": a, "more": b}, lambda a, b: (a, b)])
 def test_samples_of_several_parts_can_be_resumed(tmp_path, hold):
-    def solver(hold):
+    def solver():
         model = Recorder()
         y = np.arange(9) % 3
         model.loss = lambda X, y=None: np.ones((len(X[0]), 3)) if y is None else (
@@ -211,10 +210,8 @@ def test_samples_of_several_parts_can_be_resumed(tmp_path, hold):
                               "X_val": Pictures(9, hold), "y_val": y}, num_epochs=1,
                       metric=lambda model, X, y: (1, 1), checkpoint=tmp_path / "run.npz")
 
-    solver(hold).train()
-    assert solver(hold).resume()
-    with pytest.raises(CheckpointError, match=r"another training \(fingerprint of the data: "):
-        solver(lambda a, b: hold(a + 1, b)).resume()
+    solver().train()
+    assert solver().resume()
 
 
 def test_whatever_a_rule_keeps_in_its_config_is_saved(tmp_path):
@@ -240,16 +237,54 @@ def test_whatever_a_rule_keeps_in_its_config_is_saved(tmp_path):
         assert type(resumed.configs["W1"][key]) is type(value), key
 
 
-def test_two_solvers_in_threads_do_not_disturb_each_other():
-    alone, together = small_solver(num_epochs=20), [small_solver(num_epochs=20) for _ in range(2)]
-    alone.train()
-    threads = [threading.Thread(target=solver.train) for solver in together]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for solver in together:
-        assert_same_training(alone, solver)
+def test_a_rule_that_works_in_place_is_resumed_and_extended_to_the_same(tmp_path):
+    def rule(w, dw, config):
+        velocity = config.setdefault("velocity", np.zeros_like(w))
+        velocity *= 0.9
+        velocity -= config["learning_rate"] * dw
+        w += velocity
+        return w, config
+
+    def solver(number):
+        return small_solver(update_rule=rule, num_epochs=number, metric=best_at_first,
+                            checkpoint=tmp_path / f"{number}.npz")
+
+    whole, extended = solver(4), solver(2)
+    whole.train()
+    assert best_at_first(whole.model, None, None) == (whole.best_val_acc, 1)
+    assert any((whole._last_params[name] != best).any() for name, best in whole.best_params.items())
+    extended.train()
+    (tmp_path / "2.npz").rename(tmp_path / "4.npz")
+    extended.num_epochs = 4
+    extended.train()
+    assert_same_training(whole, extended)
+    resumed = solver(4)
+    assert resumed.resume() and resumed.epoch == 2
+    resumed.train()
+    assert_same_training(whole, resumed)
+
+
+def test_a_model_that_draws_random_numbers_resumes_to_the_same(tmp_path):
+    class Drops(TwoLayerNet):
+        """Dropout of the inputs."""
+        rng = None
+
+        def loss(self, X, y=None):
+            return super().loss(X if y is None else X * (self.rng.random(X.shape) < 0.8), y)
+
+    def solver(number):
+        model = Drops(6, 5, 3, rng=1)
+        model.rng = np.random.default_rng(5)
+        return Solver(model, small_data(), batch_size=10, num_epochs=number,
+                      optim_config={"learning_rate": 0.1}, checkpoint=tmp_path / "run.npz")
+
+    whole = solver(4)
+    whole.train()
+    solver(2).train()
+    resumed = solver(4)
+    assert resumed.resume() and resumed.epoch == 2
+    resumed.train()
+    assert_same_training(whole, resumed)
 
 
 # ---------------------------------------------------------------- divergence
@@ -266,11 +301,11 @@ def test_divergence_names_the_step_and_leaves_the_best():
             return (np.nan if self.calls == 8 else result[0]), result[1]
 
     solver = Solver(Explodes(6, 5, 3, rng=1), small_data(), batch_size=10, lr_decay=0.1,
-                    optim_config={"learning_rate": 0.5}, progress=Heard())
+                    optim_config={"learning_rate": 0.5})
     with pytest.raises(DivergedError, match=r"nan at step 8 \(epoch 2\): .*than 0.5, smaller"):
         solver.train()
     assert solver.best_params is not None and len(solver.val_acc_history) == 1
-    assert len(solver.loss_history) == 7 and solver.progress.ends == 1
+    assert len(solver.loss_history) == 7
 
 
 def test_divergence_at_the_first_step_does_not_name_a_rate_that_is_not_known():
@@ -335,8 +370,6 @@ def test_a_finished_run_resumes_to_the_same(tmp_path):
 
 def test_resume_without_a_checkpoint_says_so(tmp_path):
     assert not small_solver(checkpoint=tmp_path / "none.npz").resume()
-    with pytest.raises(ValueError, match="checkpoint path"):
-        small_solver().resume()
 
 
 @pytest.mark.parametrize("change, message", [
@@ -488,32 +521,21 @@ def test_nothing_is_printed_unless_asked(capsys):
     assert all(line.count("%") == 2 and "  val " in line for line in lines)
 
 
-class Heard:
-    """A progress object that notes what it is told."""
+def test_progress_is_called_after_every_step_and_epoch(capsys):
+    said = []
 
-    def __init__(self):
-        self.steps, self.lines, self.ends = [], [], 0
+    def progress(solver):
+        said.append((solver.batches_done, solver.describe()))
 
-    def step(self, text):
-        self.steps.append(text)
-
-    def line(self, text):
-        self.lines.append(text)
-
-    def end(self):
-        self.ends += 1
-
-
-def test_a_progress_object_is_told_of_every_step_and_epoch(capsys):
-    heard = Heard()
-    small_solver(progress=heard).train()
-    assert len(heard.steps) == 3 * 5 and len(heard.lines) == 3
-    assert "%" not in heard.steps[0] and "val" in heard.steps[-1]
+    small_solver(progress=progress).train()
+    assert [batch for batch, _ in said] == 3 * [1, 2, 3, 4, 5, 0]
+    assert said[0][1].startswith("epoch 1/3  loss ") and "%" not in said[0][1]
+    assert all(text.startswith("epoch 3/3  loss ") and "val" in text for _, text in said[-6:])
     assert capsys.readouterr().out == ""
 
 
 def test_what_is_said_of_an_epoch_can_be_chosen(capsys):
-    small_solver(verbose=True, describe=lambda solver: f"epochs: {solver.epoch}").train()
+    small_solver(verbose=True, metrics_text=lambda solver: f"epochs: {solver.epoch}").train()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all("  epochs: " in line and "val" not in line for line in lines)
 
@@ -539,7 +561,7 @@ def test_a_training_that_still_guesses_says_so_once(weight_scale, learning_rate,
     solver.train()
     lines = capsys.readouterr().out.splitlines()
     assert [line.startswith("Still guessing (loss 1.099, log 3): weights too small, wrong ")
-            for line in lines] == [True] * guesses + [False] * 3
+            for line in lines] == [False] + [True] * guesses + [False] * 2
     assert all(len(line) <= 100 for line in lines)
 
 
@@ -557,21 +579,14 @@ def test_only_accuracy_is_compared_with_guessing(capsys):
     ({"batch_size": 0}, "batch_size expects a positive integer, got 0"),
     ({"batch_size": 2.5}, "batch_size expects a positive integer"),
     ({"num_epochs": -1}, "num_epochs expects a positive integer"),
-    ({"lr_decay": 0}, "lr_decay expects a positive number"),
     ({"lr_decay": "x"}, "lr_decay expects a number of at least 0"),
-    ({"data": {"X_train": [1], "y_train": [1]}}, "X_val is missing"),
-    ({"data": small_data() | {"X_train": np.ones((3, 6)), "y_train": [1]}}, "as many y_train as X_train, 3, got 1"),
-    ({"data": {**small_data(), "X_val": [], "y_val": []}}, "data expects X_val to hold samples"),
+    ({"data": {"X_train": [1], "y_train": [1]}}, "data expects X_val to hold samples, got None"),
+    ({"data": small_data() | {"X_train": np.ones((3, 6)), "y_train": [1]}},
+     "X_train and as many y_train, got 3 and 1"),
+    ({"data": {**small_data(), "X_val": [], "y_val": []}}, "at least one of X_val .* got 0 and 0"),
     ({"optim_config": {"learning_rat": 1}}, "config knows learning_rate"),
     ({"optim_config": {"learning_rate": -1}}, "'learning_rate'] expects a number of at least 0"),
 ])
 def test_wrong_input_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         small_solver(**options).train()
-
-
-def test_gradients_must_be_named_like_the_parameters():
-    model = Recorder()
-    model.params["v"] = np.zeros(1)
-    with pytest.raises(ValueError, match="gradients for w, v, got w"):
-        Solver(model, {"X_train": [1], "y_train": [0], "X_val": [0], "y_val": [0]}).train()
