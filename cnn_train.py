@@ -12,7 +12,6 @@ from cnn import ConvNet
 from layers import conv_forward
 from solver import Solver
 
-SCRIPT = "cnn_train"
 # Samples for training, validation and testing.
 FULL = (55_000, 5_000, 10_000)
 QUICK = (3_000, 1_000, 1_000)
@@ -21,7 +20,7 @@ QUICK = (3_000, 1_000, 1_000)
 def arguments(argv=None):
     """The parsed command line."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script=SCRIPT, epochs=12,
+        __doc__.split("\n\n")[0], script="cnn_train", epochs=12,
         data_dir_help="folder with the four MNIST files (train-images-idx3-ubyte.gz ...)")
     for flag, default, meaning in (
             ("--num-filters", 32, "filters of the convolution"),
@@ -36,40 +35,23 @@ def arguments(argv=None):
 def summary(metrics, out):
     """What is printed at the end."""
     return (f"\n{metrics['test_accuracy']:.2%} of the test set of "
-            f"{experiment.digits_name(metrics['data'])} right "
+            f"{experiment.DIGITS[metrics['data']]} right "
             f"(validation {metrics['val_accuracy']:.2%}).\n"
             f"{metrics['seconds']:.0f} seconds. Pictures and metrics.json are in {out}")
 
 
-def filters_figure(model, title, columns=8):
+def filters_figure(model, title):
     """The learned filters of the first channel."""
-    W1 = model.params["W1"]
-    rows = -(-len(W1) // columns)
-    figure = experiment.new_figure(columns, rows + 0.6, title)
-    limit = np.abs(W1).max()
-    grid = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, kernel in zip(grid, W1):
-        axes.imshow(kernel[0], cmap="RdBu_r", vmin=-limit, vmax=limit)
-    for axes in figure.axes:
-        axes.set_axis_off()
-    return figure
+    filters = model.params["W1"][:, 0]
+    limit = np.abs(filters).max()
+    return experiment.picture_grid(filters, title, 8, cmap="RdBu_r", vmin=-limit, vmax=limit)
 
 
-def feature_maps_figure(model, image, title, columns=8):
+def feature_maps_figure(model, image, title):
     """One digit, and what every filter makes of it after the ReLU."""
     maps = np.maximum(conv_forward(image[None], model.params["W1"])[0][0], 0)
-    rows = -(-len(maps) // columns)
-    figure = experiment.new_figure(columns + 2, rows + 0.6, title)
-    left, right = figure.subfigures(1, 2, width_ratios=(2, columns))
-    axes = left.subplots()
-    axes.imshow(image[0], cmap="gray_r")
-    axes.set_title("input", fontsize=9)
-    grid = right.subplots(rows, columns, squeeze=False).flat
-    for cell, feature_map in zip(grid, maps):
-        cell.imshow(feature_map, cmap="viridis", vmin=0, vmax=maps.max())
-    for axes in [axes, *right.axes]:
-        axes.set_axis_off()
-    return figure
+    digit = image[0] * maps.max()           # in the colours of the maps
+    return experiment.picture_grid([digit, *maps], title, 11, vmin=0, vmax=maps.max())
 
 
 def main(argv=None):
@@ -87,7 +69,7 @@ def main(argv=None):
                         args.hidden_dim, 10, reg=args.reg, rng=args.seed)
     except ValueError as error:
         raise experiment.UserError(str(error)) from None
-    name = experiment.digits_name(kind)
+    name = experiment.DIGITS[kind]
     solver = Solver(model, data, update_rule="sgd_momentum",
                     optim_config={"learning_rate": args.learning_rate, "momentum": 0.9},
                     lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,

@@ -1,4 +1,4 @@
-"""What the experiment scripts share: flags, the results folder, progress, data, pictures, errors."""
+"""What the scripts share: flags, the results folder, progress, data, pictures, errors."""
 import argparse
 import contextlib
 import ctypes
@@ -20,11 +20,9 @@ except ImportError:                             # Windows
 
 
 def python():
-    """What to type for the Python that is running: .venv/bin/python, as in the README, if it is that."""
-    path, name = os.path.relpath(sys.executable), os.path.basename(sys.executable)
-    if not path.startswith(os.pardir):
-        return path
-    return name if shutil.which(name) == sys.executable else sys.executable
+    """What to type for the Python that is running: .venv/bin/python, say, as in the README."""
+    path = os.path.relpath(sys.executable)
+    return sys.executable if path.startswith(os.pardir) else path
 
 
 try:
@@ -37,6 +35,7 @@ from checkpoint import CheckpointError, save_atomically
 from data.download import DataError, DownloadError
 from solver import DivergedError
 
+DIGITS = {"real": "MNIST", "synthetic": "drawn digits"}     # what pictures and tables call them
 COLOURS = {"train": "tab:blue", "validation": "tab:orange", "right": "tab:green",
            "wrong": "tab:red", "other": "0.75"}
 
@@ -47,24 +46,26 @@ class UserError(ValueError):
 
 # ---------------------------------------------------------------- flags
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Tells the defaults, but not that a flag is off or that nothing is set."""
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in lines of at most 100 characters."""
 
-    def _get_help_string(self, action):
-        off = action.default is None or action.default is False
-        return action.help if off else super()._get_help_string(action)
+    def error(self, message):
+        self.print_usage(sys.stderr)
+        say(f"{self.prog}: error: {message}", sys.stderr)
+        sys.exit(2)
 
 
 def argument_parser(description, *, script, epochs, data_dir_help):
     """A parser with the flags that all scripts have."""
-    parser = argparse.ArgumentParser(
-        prog=f"{script}.py", description=description, formatter_class=_HelpFormatter)
+    parser = _Parser(prog=f"{script}.py", description=description,
+                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.set_defaults(script=script)
     parser.add_argument("--data", choices=("auto", "real", "synthetic"), default="auto",
                         help="auto takes the real data if they are there or can be downloaded, "
                              "else draws synthetic ones and says so")
     parser.add_argument("--data-dir", type=folder, metavar="DIR", help=data_dir_help)
-    parser.add_argument("--out", type=folder, metavar="DIR", default=os.path.join("results", script),
+    parser.add_argument("--out", type=folder, default=os.path.join("results", script),
+                        metavar="DIR",
                         help="folder for metrics.json, pictures and checkpoints; with --quick it "
                              f"is results/{script}_quick by default")
     parser.add_argument("--epochs", type=positive_integer, metavar="N", default=epochs,
@@ -81,7 +82,7 @@ def argument_parser(description, *, script, epochs, data_dir_help):
 
 def training_flags(parser, *, learning_rate, lr_decay, batch_size=100, reg=None):
     """Add the flags of scripts that train with the Solver, with a script's own defaults."""
-    parser.add_argument("--init", type=existing_file, metavar="CHECKPOINT",
+    parser.add_argument("--init", metavar="CHECKPOINT",
                         help="begin a new training from the parameters in this checkpoint")
     parser.add_argument("--learning-rate", type=positive_number, default=learning_rate, metavar="X",
                         help="of the first epoch")
@@ -105,26 +106,24 @@ def parse(parser, argv, quick):
     return args
 
 
-def _flag(expected, convert, accepts=lambda value: True):
+def _flag(expected, convert, accepts):
     """A type for argparse, which otherwise answers with the name of a Python function."""
     def parsed(text):
         try:
             value = convert(text)
+            if accepts(value):
+                return value
         except ValueError:
-            value = None
-        if value is None or not accepts(value):
-            raise argparse.ArgumentTypeError(f"expects {expected}, got {text!r}")
-        return value
+            pass
+        raise argparse.ArgumentTypeError(f"expects {expected}, got {text!r}")
     return parsed
 
 
 folder = _flag("a folder", str, bool)
-existing_file = _flag("a file that exists", str, os.path.isfile)
-file_to_write = _flag("a file in a folder that exists", str, lambda text: bool(text) and (
-    not os.path.isdir(text) and os.path.isdir(os.path.dirname(os.path.abspath(text)))))
+file_to_write = _flag("a file in a folder that exists", str,
+                      lambda path: os.path.isdir(os.path.dirname(path) or "."))
 positive_integer = _flag("a whole number of at least 1", int, lambda value: value >= 1)
-positive_integers = _flag("whole numbers of at least 1, separated by spaces", int,
-                          lambda value: value >= 1)
+positive_integers = _flag("whole numbers separated by spaces", int, lambda value: value >= 1)
 natural_number = _flag("a whole number of at least 0", int, lambda value: value >= 0)
 positive_number = _flag("a number above 0", float, lambda value: 0 < value < np.inf)
 nonnegative_number = _flag("a number of at least 0", float, lambda value: 0 <= value < np.inf)
@@ -174,14 +173,15 @@ def run(main):
         text = f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
     else:
         return
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    say(f"error: {text}", sys.stderr)
     sys.exit(2)
 
 
-def say(text):
-    """Print, in lines of at most 100 characters."""
-    print(textwrap.fill(" ".join(text.split()), 100, break_long_words=False, break_on_hyphens=False),
-          flush=True)
+def say(text, file=None):
+    """Print, in lines of at most 100 characters; a long path or command is not broken."""
+    lines = textwrap.fill(" ".join(text.split()), 100, break_long_words=False,
+                          break_on_hyphens=False)
+    print(lines, file=file, flush=True)
 
 
 class Progress:
@@ -193,39 +193,33 @@ class Progress:
     def __init__(self, total_steps, steps_done=0, label="", stream=None):
         self.total_steps = total_steps
         self.steps_done = self.steps_at_start = steps_done
-        self.label = label + "  " if label else ""
+        self.label = label and f"{label}  "
         self.stream = sys.stdout if stream is None else stream
-        self.on_terminal = self.stream.isatty()
         self.started = time.monotonic()
-        self.shown = -np.inf
+        self.shown = None                       # when the line that can be rewritten was
 
     def step(self, text):
         """One step is done; shows at most ten of them a second."""
         self.steps_done += 1
         now = time.monotonic()
-        if self.on_terminal and now - self.shown >= 0.1:
+        if self.stream.isatty() and (self.shown is None or now - self.shown >= 0.1):
             self.shown = now
-            # Only a line that fits can be rewritten.
+            # Only a line that fits can be rewritten; \033[K clears what a longer one has left.
             line = f"{self.label}{text}  {self._time_left()}"
-            self._rewrite(line[:shutil.get_terminal_size().columns - 1])
+            line = line[:shutil.get_terminal_size().columns - 1]
+            print(f"\r{line}\033[K", end="", file=self.stream, flush=True)
 
     def line(self, text):
-        """A line that stays, after an epoch."""
-        text = f"{self.label}{text}  {self._time_left()}"
-        if self.on_terminal:
-            self._rewrite(text)
-            self.end()
-        else:
-            print(text, file=self.stream, flush=True)
+        """A line that stays."""
+        start, end = ("", "") if self.shown is None else ("\r", "\033[K")
+        print(f"{start}{self.label}{text}  {self._time_left()}{end}", file=self.stream, flush=True)
+        self.shown = None
 
     def end(self):
-        """Leave the rewritten line as it stands."""
-        if self.on_terminal:
+        """Leave the line that is being rewritten as it stands."""
+        if self.shown is not None:
             print(file=self.stream, flush=True)
-
-    def _rewrite(self, text):
-        # \033[K clears what a longer line has left.
-        print(f"\r{text}\033[K", end="", file=self.stream, flush=True)
+        self.shown = None
 
     def _time_left(self):
         elapsed = time.monotonic() - self.started
@@ -234,15 +228,6 @@ class Progress:
             return f"{elapsed:.1f} s"
         seconds = elapsed / steps_now * (self.total_steps - self.steps_done)
         return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
-
-
-class LastLine(Progress):
-    """Progress of one training among many: only the line of its last epoch stays."""
-
-    def line(self, text):
-        """The last line stays; the others are shown on a terminal until the next step."""
-        if self.steps_done >= self.total_steps:
-            super().line(text)
 
 
 # ---------------------------------------------------------------- the results folder
@@ -255,24 +240,29 @@ def results_folder(args, *own):
     metrics and such checkpoints of a previous run, so that they are never taken for its own. To be
     entered once everything else that may fail has succeeded: the previous run is gone then.
     """
-    checkpoints = checkpoint_path(args, "")
     with contextlib.ExitStack() as stack:
         try:
-            os.makedirs(checkpoints, exist_ok=True)
+            os.makedirs(checkpoint_path(args, ""), exist_ok=True)
             if fcntl:
-                lock = os.open(checkpoints, os.O_RDONLY)
+                lock = os.open(checkpoint_path(args, ""), os.O_RDONLY)
                 stack.callback(os.close, lock)
-                with contextlib.suppress(OSError):      # some network drives have no locks
-                    try:
-                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    except BlockingIOError:
-                        raise UserError(f"{args.out} is in use by another run: wait for it, or "
-                                        "choose another folder with --out") from None
+                _lock(lock, args.out)
             _tidy(args, own)
         except OSError as error:
             raise UserError(f"the results folder cannot be used: {error.filename}: "
                             f"{error.strerror}. Choose another one with --out") from error
         yield
+
+
+def _lock(descriptor, out):
+    """Keep other runs out of the folder until the descriptor is closed."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{out} is in use by another run: wait for it, or choose another folder "
+                        "with --out") from None
+    except OSError:
+        pass                                    # some network drives have no locks
 
 
 def checkpoint_path(args, name):
@@ -286,19 +276,19 @@ def _tidy(args, own):
     if script != args.script:
         raise UserError(f"{args.out} holds the results of {script}: choose another folder with "
                         "--out")
-    metrics = os.path.join(args.out, "metrics.json")
-    old = [checkpoint_path(args, name) for pattern in own for suffix in ("", ".tmp")
-           for name in glob.glob(pattern + suffix, root_dir=checkpoint_path(args, ""))]
+    old = [path for pattern in own for suffix in ("", ".tmp")
+           for path in glob.glob(glob.escape(checkpoint_path(args, "")) + pattern + suffix)]
     if args.resume and old:
         return
     if args.resume:
         say(f"No checkpoint of this training in {args.out}: starting afresh.")
-    if old or os.path.exists(metrics):
-        state = "finished" if os.path.exists(metrics) else "unfinished"
-        say(f"Replacing the {state} run in {args.out}: its checkpoints, metrics.json and pictures.")
-    for path in [*old, metrics]:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(path)
+    metrics = os.path.join(args.out, "metrics.json")
+    finished = os.path.exists(metrics)
+    if old or finished:
+        say(f"Replacing the {'finished' if finished else 'unfinished'} run in {args.out}: its "
+            "checkpoints, metrics.json and pictures.")
+    for path in [*old, metrics] if finished else old:
+        os.remove(path)
 
 
 def _metrics(args):
@@ -316,9 +306,10 @@ def config_of(args):
             if name not in ("out", "resume", "data_dir", "seed", "yes")}
 
 
-def _data_dir(args):
-    """Where the data come from, told apart from other folders; None where the loaders decide."""
-    return None if args.data_dir is None else os.path.realpath(args.data_dir)
+def _settings(args):
+    """The settings of a run, with the folder of its data, as they are kept in metrics.json."""
+    return {"seed": args.seed, "config": config_of(args),
+            "data_dir": args.data_dir and os.path.realpath(args.data_dir)}
 
 
 def finished_summary(args, summary):
@@ -326,19 +317,17 @@ def finished_summary(args, summary):
 
     summary: summary(metrics, out) -> text, which the script prints at its end.
     """
-    metrics = _metrics(args) if args.resume else {}
+    metrics, settings = _metrics(args), _settings(args)
     # Of other data the checkpoints will say so.
-    if [metrics.get(name) for name in ("config", "seed", "data_dir")] != \
-            [config_of(args), args.seed, _data_dir(args)]:
+    if not args.resume or {name: metrics.get(name) for name in settings} != settings:
         return None
     return f"This run is finished.\n{summary(metrics, args.out)}"
 
 
 def save_metrics(args, metrics):
-    """Write metrics.json, whole or not at all, with the settings, the data's folder and the machine."""
-    text = json.dumps({"seed": args.seed, "config": config_of(args), **metrics,
-                       "data_dir": _data_dir(args), "environment": environment()}, indent=2) + "\n"
-    _save(args, "metrics.json", lambda file: file.write(text.encode()))
+    """Write metrics.json with the settings, the data's folder and the machine."""
+    text = json.dumps({**_settings(args), **metrics, "environment": environment()}, indent=2)
+    _save(args, "metrics.json", lambda file: file.write(text.encode() + b"\n"))
 
 
 def environment():
@@ -375,14 +364,43 @@ def prepare(args, *solvers):
             solver.start_from(args.init)
 
 
-def train(solver, label="", progress=Progress):
-    """Train with a progress line."""
-    solver.progress = progress(solver.num_epochs * solver.batches_per_epoch,
-                               len(solver.loss_history), label)
-    solver.train()
+def train(solver, label="", every_epoch=True):
+    """Train with a progress line; that of each epoch stays, or only that of the last one."""
+    progress = Progress(solver.num_epochs * solver.batches_per_epoch, len(solver.loss_history),
+                        label)
+
+    def show(solver):
+        if solver.batches_done:
+            progress.step(solver.describe())
+        elif every_epoch or solver.epoch == solver.num_epochs:
+            progress.line(solver.describe())
+        guess = solver.still_guessing()
+        if guess:
+            progress.end()
+            say(guess)
+
+    solver.progress = show
+    try:
+        solver.train()
+    finally:
+        progress.end()
 
 
 # ---------------------------------------------------------------- digits
+
+def load_real_or_drawn(args, name, things, real, drawn):
+    """(real(), 'real'), or (drawn(), 'synthetic') if --data says so or there is no download."""
+    if args.data != "synthetic":
+        try:
+            return real(), "real"
+        except DownloadError as error:
+            if args.data == "real":
+                raise
+            say(f"{name} is not available: {error}")
+    print(f"*** SYNTHETIC DATA: {things} drawn by data/synthetic_{things}.py, not {name}. ***\n"
+          f"*** All figures and pictures of this run are about drawn {things}. ***", flush=True)
+    return drawn(), "synthetic"
+
 
 def load_digits(args, num_train, num_val, num_test):
     """MNIST, or drawn digits in its place, as --data, --data-dir and --seed ask.
@@ -392,32 +410,16 @@ def load_digits(args, num_train, num_val, num_test):
     """
     from data.mnist import load_mnist
     from data.synthetic_digits import load_synthetic_digits
-    kind = "synthetic" if args.data == "synthetic" else "real"
-    if kind == "real":
-        sizes = {"train": num_train, "val": num_val, "test": num_test}
-        try:
-            data = load_mnist(args.data_dir, progress=True)
-            data = {name: value[:sizes[name[2:]]] for name, value in data.items()}
-        except DownloadError as error:
-            if args.data == "real":
-                raise
-            say(f"MNIST is not available: {error}")
-            kind = "synthetic"
-    if kind == "synthetic":
-        print("*** SYNTHETIC DATA: digits drawn by data/synthetic_digits.py, not MNIST. ***\n"
-              "*** All figures and pictures of this run are about drawn digits.        ***",
-              flush=True)
-        data = load_synthetic_digits(args.seed, num_train, num_val, num_test)
-    say(f"{digits_name(kind)}: {len(data['X_train']):,} digits for training, "
+    data, kind = load_real_or_drawn(
+        args, "MNIST", "digits", lambda: load_mnist(args.data_dir, progress=True),
+        lambda: load_synthetic_digits(args.seed, num_train, num_val, num_test))
+    sizes = {"train": num_train, "val": num_val, "test": num_test}
+    data = {name: value[:sizes[name[2:]]] for name, value in data.items()}
+    say(f"{DIGITS[kind]}: {len(data['X_train']):,} digits for training, "
         f"{len(data['X_val']):,} for validation, {len(data['X_test']):,} for testing")
     if args.reg:
         say("The loss on the screen includes the L2 penalty of --reg.")
     return data, kind
-
-
-def digits_name(kind):
-    """What pictures and tables call the data."""
-    return {"real": "MNIST", "synthetic": "synthetic digits"}[kind]
 
 
 def scores_of(model, X, batch_size=1000):
@@ -428,7 +430,7 @@ def scores_of(model, X, batch_size=1000):
 
 def digits_report(args, data, kind, solver, title):
     """Draw the pictures of a trained model that both networks have; returns its metrics."""
-    name = digits_name(kind)
+    name = DIGITS[kind]
     history = {"loss": solver.loss_history, "train_accuracy": solver.train_acc_history,
                "val_accuracy": solver.val_acc_history}
     scores = scores_of(solver.model, data["X_test"])
@@ -447,19 +449,18 @@ def digits_report(args, data, kind, solver, title):
 
 # ---------------------------------------------------------------- pictures
 
-def new_figure(width, height, title=None):
+def new_figure(width, height, title):
     """An empty matplotlib figure (inches) that needs no display."""
     from matplotlib.figure import Figure
     figure = Figure(figsize=(width, height), layout="constrained", dpi=120)
-    if title:
-        figure.suptitle(title)
+    figure.suptitle(title)
     return figure
 
 
 def save_figure(args, name, figure):
     """Write a picture into the results folder, whole or not at all; that of a quick run says so."""
     if args.quick:
-        figure.suptitle(f"{figure.get_suptitle()} (quick run)".strip())
+        figure.suptitle(f"{figure.get_suptitle()} (quick run)")
     _save(args, name, lambda file: figure.savefig(file, format="png"))
 
 
@@ -474,19 +475,15 @@ def learning_curves(history, title, metric="accuracy"):
     epochs = np.arange(1, len(history["val_accuracy"]) + 1)
     losses = np.array(history["loss"])
     position = np.arange(1, len(losses) + 1) * len(epochs) / len(losses)
-    left.plot(position, losses, "." if len(losses) == 1 else "-", color=COLOURS["other"],
-              linewidth=0.5, label="each step")
+    left.plot(position, losses, color=COLOURS["other"], linewidth=0.5, label="each step")
     window = max(1, len(losses) // (4 * len(epochs)))
-    if window > 1:
-        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-        left.plot(position[window - 1:], smooth, color=COLOURS["train"],
-                  label=f"mean of {window} steps")
+    smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+    left.plot(position[window - 1:], smooth, color=COLOURS["train"],
+              label=f"mean of {window} steps")
     left.set(xlabel="epoch", ylabel="training loss", yscale="log")
     left.legend()
-    right.plot(epochs, history["train_accuracy"], ".-", color=COLOURS["train"],
-               label="training (sample)")
-    right.plot(epochs, history["val_accuracy"], ".-", color=COLOURS["validation"],
-               label="validation")
+    for part, label in (("train", "training (sample)"), ("val", "validation")):
+        right.plot(epochs, history[f"{part}_accuracy"], ".-", label=label)
     right.set(xlabel="epoch", ylabel=metric)
     if metric == "accuracy":
         right.yaxis.set_major_formatter(PercentFormatter(1))
@@ -499,50 +496,40 @@ def confusion_matrix(y, predictions, num_classes, title):
     """How often each class (rows) was taken for each class (columns)."""
     counts = np.zeros((num_classes, num_classes), dtype=int)
     np.add.at(counts, (y, predictions), 1)
-    wrong = counts * (1 - np.eye(num_classes, dtype=int))
     figure = new_figure(6.5, 6, title)
     axes = figure.subplots()
     # The colour shows mistakes only: on the diagonal it would drown them.
-    axes.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, wrong.max()))
-    for row in range(num_classes):
-        for column in range(num_classes):
-            dark = wrong[row, column] > 0.6 * wrong.max() > 0
-            axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=8,
-                      color="white" if dark else "black",
-                      weight="bold" if row == column else "normal")
+    axes.imshow(counts * (1 - np.eye(num_classes)), cmap="Reds", alpha=0.7)
+    for (row, column), count in np.ndenumerate(counts):
+        axes.text(column, row, count, ha="center", va="center", fontsize=8,
+                  weight="bold" if row == column else "normal")
     axes.set(xlabel="predicted", ylabel="true",
              xticks=range(num_classes), yticks=range(num_classes))
     return figure
 
 
-def mistakes(X, y, scores, title, rows=4, columns=6):
-    """The pictures that were most confidently misread, each with its probabilities."""
+def mistakes(X, y, scores, title):
+    """The 24 pictures that were most confidently misread, with the probabilities in percent."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    probabilities = powers / powers.sum(axis=1, keepdims=True)
-    predictions = scores.argmax(axis=1)
-    wrong = np.flatnonzero(predictions != y)
-    confidence = probabilities[wrong, predictions[wrong]]
-    shown = wrong[np.argsort(-confidence, kind="stable")][:rows * columns]
-    rows = max(1, -(-len(shown) // columns))
-    figure = new_figure(1.7 * columns, 2.3 * rows + 0.6, title)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
+    percent = 100 * powers / powers.sum(axis=1, keepdims=True)
+    read = scores.argmax(axis=1)
+    wrong = np.flatnonzero(read != y)
+    shown = wrong[np.argsort(-percent[wrong, read[wrong]], kind="stable")][:24]
+    titles = [f"true {y[i]} ({percent[i, y[i]]:.0f}%)\nread {read[i]} ({percent[i, read[i]]:.0f}%)"
+              for i in shown]
+    return picture_grid(X[shown].reshape(-1, 28, 28), title if titles else f"{title}: none", 8,
+                        titles, cmap="gray_r")
+
+
+def picture_grid(pictures, title, columns, titles=None, **options):
+    """A page of pictures (N, H, W), each with a title if there are any; options are imshow's."""
+    rows = max(1, -(-len(pictures) // columns))
+    width, height = (1.4, 1.8) if titles else (1, 1)
+    figure = new_figure(width * columns, height * rows + 0.6, title)
+    for place, picture in enumerate(pictures):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        axes.imshow(picture, **options)
         axes.set_axis_off()
-    if not len(shown):
-        grid.flat[columns // 2].text(0, 0.5, "no mistakes", ha="center")
-    classes = np.arange(probabilities.shape[1])
-    for axes, sample in zip(grid.flat, shown):
-        read, true = predictions[sample], y[sample]
-        colours = [COLOURS["right"] if c == true else COLOURS["wrong"] if c == read else
-                   COLOURS["other"] for c in classes]
-        # The picture stands on the bars of its probabilities, in one pair of axes: matplotlib
-        # needs most of its time for axes and the labels of their ticks.
-        axes.set_axis_on()
-        axes.imshow(X[sample].reshape(28, 28), cmap="gray_r", extent=(-0.5, 9.5, 4, 14))
-        axes.bar(classes, 3.5 * probabilities[sample], color=colours)
-        axes.set(ylim=(0, 14), xticks=[read, true], yticks=[],
-                 title=f"true {true}, read {read}")
-        axes.title.set_fontsize(9)
-        axes.tick_params(labelsize=8, length=0, pad=1)
-        axes.spines[["left", "right", "top"]].set_visible(False)
+        if titles:
+            axes.set_title(titles[place], fontsize=9)
     return figure

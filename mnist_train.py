@@ -4,6 +4,7 @@ EECS 545 homework 4, question 2: train fc - relu - fc - softmax with several hid
 choose by validation accuracy, train again with the best, and report the accuracy on the test set.
 Takes MNIST from data/mnist or --data-dir, else downloads it, else draws digits of its own.
 """
+import textwrap
 import time
 
 import experiment  # first: it says in one line what is missing
@@ -11,7 +12,6 @@ import numpy as np
 from fc_net import TwoLayerNet
 from solver import Solver
 
-SCRIPT = "mnist_train"
 # Samples for training, validation and testing.
 FULL = (55_000, 5_000, 10_000)
 QUICK = (5_000, 1_000, 2_000)
@@ -20,7 +20,7 @@ QUICK = (5_000, 1_000, 2_000)
 def arguments(argv=None):
     """The parsed command line."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script=SCRIPT, epochs=15,
+        __doc__.split("\n\n")[0], script="mnist_train", epochs=15,
         data_dir_help="folder with the four MNIST files (train-images-idx3-ubyte.gz ...)")
     parser.add_argument("--hidden-sizes", type=experiment.positive_integers, nargs="+", metavar="H",
                         default=[16, 32, 64, 128, 256, 512, 1024],
@@ -37,7 +37,8 @@ def make_solver(args, data, kind, hidden_dim, seed, checkpoint):
                   optim_config={"learning_rate": args.learning_rate, "momentum": 0.9},
                   lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,
                   seed=seed, checkpoint=experiment.checkpoint_path(args, checkpoint),
-                  settings={"data": experiment.digits_name(kind), "reg": args.reg, "init": args.init})
+                  settings={"data": experiment.DIGITS[kind], "reg": args.reg,
+                            "init": args.init})
 
 
 def sizes_table(sizes, best):
@@ -52,11 +53,12 @@ def sizes_table(sizes, best):
 
 def summary(metrics, out):
     """What is printed at the end."""
-    name = experiment.digits_name(metrics["data"])
+    name = experiment.DIGITS[metrics["data"]]
+    again = (f"Trained again with {metrics['best_hidden_size']} hidden units: "
+             f"{metrics['test_accuracy']:.2%} of the test set of {name} right "
+             f"(validation {metrics['val_accuracy']:.2%}).")
     return (f"\n{sizes_table(metrics['sizes'], metrics['best_hidden_size'])}\n\n"
-            f"Trained again with {metrics['best_hidden_size']} hidden units: "
-            f"{metrics['test_accuracy']:.2%} of the test set of {name} right "
-            f"(validation {metrics['val_accuracy']:.2%}).\n"
+            f"{textwrap.fill(again, 100)}\n"
             f"{metrics['seconds']:.0f} seconds. Pictures and metrics.json are in {out}")
 
 
@@ -82,18 +84,13 @@ def hidden_sizes_figure(sizes, best, title):
     return figure
 
 
-def first_layer_figure(model, title, rows=6, columns=10):
-    """The weights of the hidden units that the second layer listens to most."""
+def first_layer_figure(model, title):
+    """The weights of the 60 hidden units that the second layer listens to most."""
     W1, W2 = model.params["W1"], model.params["W2"]
-    loudest = np.argsort(-np.linalg.norm(W2, axis=1), kind="stable")[:rows * columns]
-    rows = -(-len(loudest) // columns)
-    figure = experiment.new_figure(columns, rows + 0.8, title)
-    for axes, unit in zip(figure.subplots(rows, columns, squeeze=False).flat, loudest):
-        limit = np.abs(W1[:, unit]).max()
-        axes.imshow(W1[:, unit].reshape(28, 28), cmap="RdBu_r", vmin=-limit, vmax=limit)
-    for axes in figure.axes:
-        axes.set_axis_off()
-    return figure
+    loudest = np.argsort(-np.linalg.norm(W2, axis=1), kind="stable")[:60]
+    weights = W1[:, loudest] / np.abs(W1[:, loudest]).max(axis=0)
+    return experiment.picture_grid(weights.T.reshape(-1, 28, 28), title, 10, cmap="RdBu_r",
+                                   vmin=-1, vmax=1)
 
 
 def main(argv=None):
@@ -121,20 +118,19 @@ def main(argv=None):
 
 
 def train_all(args, data, kind, first, again):
-    """Train with each size and again with the best; returns the metrics, seconds of earlier runs."""
-    earlier = sum(solver.seconds for solver in first.values())
+    """Train with each size and again with the best; returns the metrics."""
+    earlier = sum(solver.seconds for solver in first.values())      # before this run
     rows = []
     for number, (size, solver) in enumerate(first.items(), start=1):
-        experiment.train(solver, f"[{number}/{len(first) + 1}] {size} units", experiment.LastLine)
+        experiment.train(solver, f"[{number}/{len(first) + 1}] {size} units", every_epoch=False)
         rows.append({"hidden_size": size, "val_accuracy": solver.best_val_acc,
                      "parameters": sum(p.size for p in solver.model.params.values()),
                      "seconds": round(solver.seconds, 2)})
     best = max(rows, key=lambda row: row["val_accuracy"])["hidden_size"]
     solver = again[best]
     earlier += solver.seconds
-    experiment.train(solver, f"[{len(first) + 1}/{len(first) + 1}] again {best}",
-                     experiment.LastLine)
-    name = experiment.digits_name(kind)
+    experiment.train(solver, f"[{len(first) + 1}/{len(first) + 1}] again {best}", every_epoch=False)
+    name = experiment.DIGITS[kind]
     experiment.save_figure(args, "hidden_sizes.png", hidden_sizes_figure(
         rows, best, f"How many hidden units? ({name})"))
     experiment.save_figure(args, "first_layer.png", first_layer_figure(

@@ -4,10 +4,13 @@ import os
 import re
 import sys
 
+import numpy as np
 import pytest
 
 import experiment
-from experiment import LastLine, Progress
+from experiment import Progress
+from fc_net import TwoLayerNet
+from solver import Solver
 
 
 class Stream(list):
@@ -95,25 +98,51 @@ def test_the_longest_running_line_fits_a_terminal(monkeypatch, clock):
     assert re.search(r"\d:\d\d left\033", "".join(stream))
 
 
-def test_of_one_training_among_many_only_the_last_line_stays():
-    stream = Stream(terminal=False)
-    progress = LastLine(2, stream=stream)
-    for epoch in (1, 2):
-        progress.step("step")
-        progress.line(f"epoch {epoch}")
-    assert len("".join(stream).splitlines()) == 1 and stream[0].startswith("epoch 2")
+def small_training(weight_scale=None):
+    rng = np.random.default_rng(0)
+    data = {f"X_{part}": rng.standard_normal((20, 6)) for part in ("train", "val")}
+    data |= {f"y_{part}": data[f"X_{part}"][:, :3].argmax(1) for part in ("train", "val")}
+    return Solver(TwoLayerNet(6, 5, 3, weight_scale, rng=1), data, num_epochs=3, batch_size=10,
+                  optim_config={"learning_rate": 0.1})
+
+
+def test_the_line_of_each_epoch_stays_or_of_the_last_alone(capsys):
+    experiment.train(small_training(), "run")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:14] for line in lines] == [f"run  epoch {n}/3" for n in (1, 2, 3)]
+    assert all(line.count("%") == 2 and "  val " in line for line in lines)
+    experiment.train(small_training(), every_epoch=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("epoch 3/3  loss ")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_training_that_still_guesses_says_so_on_a_line_of_its_own(terminal, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    experiment.train(small_training(weight_scale=1e-3), every_epoch=False)
+    lines = capsys.readouterr().out.splitlines()
+    guess, = (line for line in lines if "guessing" in line)
+    assert guess.startswith("Still guessing (loss 1.1") and guess.endswith("unscaled data?")
+
+
+def test_a_training_that_stops_leaves_a_whole_line_on_a_terminal(capsys, monkeypatch):
+    solver = small_training()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(solver, "check_accuracy", lambda *_: float("nan"))
+    with pytest.raises(ArithmeticError):
+        experiment.train(solver)
+    assert capsys.readouterr().out.endswith("\n")
 
 
 # ---------------------------------------------------------------- flags and hints
 
 @pytest.mark.parametrize("kind, text, message", [
     ("positive_integer", "two", "expects a whole number of at least 1, got 'two'"),
-    ("positive_integers", "16,32", "expects whole numbers of at least 1, separated by spaces"),
+    ("positive_integers", "16,32", "expects whole numbers separated by spaces, got '16,32'"),
     ("natural_number", "-1", "expects a whole number of at least 0"),
     ("positive_number", "inf", "expects a number above 0, got 'inf'"),
     ("nonnegative_number", "nan", "expects a number of at least 0"),
     ("share", "1", "expects a number from 0 to below 1"), ("folder", "", "expects a folder"),
-    ("existing_file", "no/such", "expects a file that exists"),
     ("file_to_write", "no/such/folder/x", "expects a file in a folder that exists")])
 def test_a_wrong_flag_is_answered_in_words(kind, text, message):
     with pytest.raises(argparse.ArgumentTypeError, match=re.escape(message)):
@@ -137,12 +166,21 @@ def test_a_quick_run_has_a_folder_of_its_own():
     assert arguments("--quick", "--out", "x", "--epochs", "5").out == "x"
 
 
-@pytest.mark.parametrize("title", ["Digits", None])
-def test_the_picture_of_a_quick_run_says_so(title, tmp_path):
+def test_a_fresh_run_replaces_the_last_one_in_a_folder_of_any_name(tmp_path, capsys):
+    args = arguments("--out", str(tmp_path / "run [1]"))
+    old = experiment.checkpoint_path(args, "mine.npz")
+    os.makedirs(os.path.dirname(old))
+    open(old, "w").close()
+    with experiment.results_folder(args, "*.npz"):
+        assert not os.path.exists(old)
+    assert "Replacing the unfinished run in" in capsys.readouterr().out
+
+
+def test_the_picture_of_a_quick_run_says_so(tmp_path):
     for quick in ([], ["--quick"]):
-        figure = experiment.new_figure(1, 1, title)
+        figure = experiment.new_figure(1, 1, "Digits")
         experiment.save_figure(arguments("--out", str(tmp_path), *quick), "x.png", figure)
-        assert figure.get_suptitle() == " ".join([title or ""] + ["(quick run)"] * len(quick)).strip()
+        assert figure.get_suptitle() == " ".join(["Digits"] + ["(quick run)"] * len(quick))
 
 
 def test_a_hint_names_python_as_it_is_typed(tmp_path, monkeypatch):
@@ -151,11 +189,29 @@ def test_a_hint_names_python_as_it_is_typed(tmp_path, monkeypatch):
     assert experiment.python() == os.path.join(".venv", "bin", "python")
     monkeypatch.setattr(sys, "executable", "/opt/elsewhere/bin/python3")
     assert experiment.python() == "/opt/elsewhere/bin/python3"
-    monkeypatch.setattr(experiment.shutil, "which", lambda name: f"/opt/elsewhere/bin/{name}")
-    assert experiment.python() == "python3"
 
 
 def test_what_is_said_has_lines_of_at_most_100_characters(capsys):
     experiment.say("word " * 50 + "http://" + "x" * 200)
     lines = capsys.readouterr().out.splitlines()
     assert [len(line) <= 100 for line in lines] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("error", [
+    experiment.UserError("word " * 50 + "a/long/path/" * 10), MemoryError("1 TB " * 40)])
+def test_an_error_is_told_whole_in_lines_of_at_most_100_characters(error, capsys):
+    def fails():
+        raise error
+
+    with pytest.raises(SystemExit) as stopped:
+        experiment.run(fails)
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2 and told.startswith("error: ")
+    assert " ".join(str(error).split()) in " ".join(told.split())
+    assert all(len(line) <= 100 or " " not in line for line in told.splitlines())
+
+
+def test_a_long_wrong_flag_is_told_in_lines_of_at_most_100_characters(capsys):
+    with pytest.raises(SystemExit):
+        arguments("--epochs", "12 or thirteen " * 10)
+    assert all(len(line) <= 100 for line in capsys.readouterr().err.splitlines())
