@@ -9,77 +9,63 @@ N: pictures or captions, T: words of a caption, D: features of a picture, V: wor
 """
 import argparse
 import collections
-import functools
 import io
 import math
 import os
 import sys
 import textwrap
 import time
-import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import experiment  # first: it says in one line what is missing
 import numpy as np
 from data.coco import CaptionFeatures, decode_captions, load_coco
-from data.download import DownloadError
 from rnn import CaptioningRNN
 from solver import Solver
 
-SCRIPT = "image_captioning"
-CELLS = "rnn", "lstm"
 SCENES = {False: (18_000, 500), True: (300, 60)}    # drawn for training and validation, by --quick
 QUICK_CAPTIONS = 2_000
 BLEU_SUBSET = 200                                   # pictures whose BLEU is taken after each epoch
-SIDE = 3.4                                          # inches of a picture on a page
-WRITTEN, REFERENCE = {"size": 10.5, "weight": "bold"}, {"size": 8}      # fonts of captions
 LENGTH_NORM = 0.7                                   # of beam search, see CaptioningRNN.sample
-PICTURE_SECONDS = 5                                 # for one picture from the network
+PICTURE_SECONDS = 5                                 # for a picture of the network, and a page
 
 
-@dataclass(frozen=True)
-class ByData:
-    """A flag's default that depends on what is learned, and on photographs perhaps on the cell."""
-    photographs: float
+class ByData(NamedTuple):
+    """A flag's default: on photographs with either cell, and on drawn scenes."""
+    rnn: float
+    lstm: float
     scenes: float
-    lstm: float = None
 
     def __str__(self):
-        lstm = "" if self.lstm is None else f" ({self.lstm} with --cell lstm)"
-        return f"{self.photographs} on photographs{lstm}, {self.scenes} on drawn scenes"
-
-    def value(self, kind, cell):
-        """The default for this kind of data, 'real' or 'synthetic', and this cell."""
-        if kind == "synthetic":
-            return self.scenes
-        return self.lstm if cell == "lstm" and self.lstm is not None else self.photographs
+        lstm = f" ({self.lstm} with --cell lstm)" if self.lstm != self.rnn else ""
+        return f"{self.rnn} on photographs{lstm}, {self.scenes} on drawn scenes"
 
 
 def arguments(argv=None):
     """The parsed command line; what it leaves to the data is a ByData, see with_defaults."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script=SCRIPT, epochs=ByData(15, 9, lstm=9),
+        __doc__.split("\n\n")[0], script="image_captioning", epochs=ByData(15, 9, 9),
         data_dir_help="folder in the layout of CS231n's coco_captioning")
-    parser.add_argument("--cell", choices=CELLS, default="rnn", help="kind of network")
+    parser.add_argument("--cell", choices=("rnn", "lstm"), default="rnn", help="kind of network")
     parser.add_argument("--pca", action=argparse.BooleanOptionalAction, default=True,
                         help="512 principal components of the features instead of all 4,096")
     parser.add_argument("--yes", action="store_true",
                         help="download about 1 GB without asking, if need be")
     for flag, default, meaning in (
             ("--hidden-dim", 512, "hidden state size"),
-            ("--wordvec-dim", ByData(256, 128), "size of a word vector"),
+            ("--wordvec-dim", ByData(256, 256, 128), "size of a word vector"),
             ("--beam", 5, "captions that beam search keeps at a time"),
             ("--max-length", 17, "longest caption that is written, in words"),
             ("--overfit", None, "overfit N captions: the loss should approach 0")):
         parser.add_argument(flag, type=experiment.positive_integer, default=default, metavar="N",
                             help=meaning)
     for flag, default, meaning in (
-            ("--dropout", ByData(0.4, 0.0), "word vectors and hidden states"),
-            ("--feature-dropout", ByData(0.2, 0.0), "features")):
+            ("--dropout", ByData(0.4, 0.4, 0.0), "word vectors and hidden states"),
+            ("--feature-dropout", ByData(0.2, 0.2, 0.0), "features")):
         parser.add_argument(flag, type=experiment.share, default=default, metavar="X",
                             help=f"share of the {meaning} that is dropped in training")
-    experiment.training_flags(parser, learning_rate=1e-3, lr_decay=ByData(0.88, 0.72, lstm=0.87))
+    experiment.training_flags(parser, learning_rate=1e-3, lr_decay=ByData(0.88, 0.87, 0.72))
     args = experiment.parse(parser, argv, quick={"epochs": 2, "hidden_dim": 128,
                                                  "wordvec_dim": 64})
     if args.overfit:
@@ -91,8 +77,9 @@ def arguments(argv=None):
 
 def with_defaults(args, kind):
     """The arguments with the defaults for this kind of data, 'real' or 'synthetic'."""
+    which = "scenes" if kind == "synthetic" else args.cell
     return argparse.Namespace(**{
-        flag: value.value(kind, args.cell) if isinstance(value, ByData) else value
+        flag: getattr(value, which) if isinstance(value, ByData) else value
         for flag, value in vars(args).items()})
 
 
@@ -100,24 +87,13 @@ def with_defaults(args, kind):
 
 def load_captions(args):
     """(data, kind) as data.coco.load_coco gives it; kind is 'real' or 'synthetic'."""
-    kind = "synthetic" if args.data == "synthetic" else "real"
-    if kind == "real":
-        try:
-            data = load_coco(args.data_dir, pca=args.pca, progress=True,
-                             confirm=functools.partial(_agrees, args))
-        except DownloadError as error:
-            if args.data == "real":
-                raise
-            experiment.say(f"COCO captions are not available: {error}")
-            kind = "synthetic"
-    if kind == "synthetic":
-        from data.synthetic_scenes import load_synthetic_scenes
-        print("*** SYNTHETIC DATA: scenes drawn by data/synthetic_scenes.py, not COCO. ***\n"
-              "*** All figures and pictures of this run are about drawn scenes.        ***",
-              flush=True)
-        data = load_synthetic_scenes(args.seed, *SCENES[args.quick])
+    from data.synthetic_scenes import load_synthetic_scenes
+    data, kind = experiment.load_real_or_drawn(
+        args, "COCO", "scenes", lambda: load_coco(args.data_dir, pca=args.pca, progress=True,
+                                                  confirm=lambda: _agrees(args)),
+        lambda: load_synthetic_scenes(args.seed, *SCENES[args.quick]))
     if args.overfit:
-        data = _with_captions(data, _one_of_each_picture(data["X_train"], args.overfit))
+        data = _with_captions(data, _different(data["X_train"])[:args.overfit])
         data |= {f"{name}_val": data[f"{name}_train"]
                  for name in ("X", "y", "urls", "pictures", "scenes") if f"{name}_train" in data}
     elif args.quick:
@@ -148,19 +124,11 @@ def _with_captions(data, rows):
                    "y_train": data["y_train"][rows]}
 
 
-def _one_of_each_picture(X, count):
-    """Rows of `count` captions, of as many different features as there are.
-
-    Two captions of the same features cannot both be known by heart: one is guessed.
-    """
-    seen, first, others = set(), [], []
-    for row, picture in enumerate(X.pictures):
-        features = X.features[picture].tobytes()
-        (others if features in seen else first).append(row)
-        seen.add(features)
-        if len(first) == count:
-            break
-    return np.array((first + others)[:count])
+def _different(X):
+    """Rows of captions of different features: of two for the same one would have to be guessed."""
+    _, different = np.unique(X.features, axis=0, return_index=True)
+    pictures, rows = np.unique(X.pictures, return_index=True)
+    return np.sort(rows[np.isin(pictures, different)])
 
 
 def data_name(args, kind):
@@ -168,10 +136,8 @@ def data_name(args, kind):
     if kind == "synthetic":
         return "synthetic scenes"
     folder = os.path.basename(os.path.abspath(args.data_dir or "coco_captioning"))
-    other = folder.removeprefix("coco_captioning")
-    if other == folder:
-        return folder
-    return other.strip("_-").capitalize() or "COCO"
+    name = folder.removeprefix("coco_captioning").strip("_-")
+    return folder if name == folder else name.capitalize() or "COCO"
 
 
 # ---------------------------------------------------------------- how good a caption is
@@ -276,77 +242,60 @@ def share_of_true_captions(data, sentences, pictures):
 
 # ---------------------------------------------------------------- pictures
 
-def load_picture(data, part, number, reachable):
-    """Picture `number` as an array, or None if it is gone.
-
-    reachable: a set that takes 'network' out once the network has failed, so that a page of
-    pictures does not wait for each of them.
-    """
+def load_pictures(data, part, numbers):
+    """These pictures as arrays, None for those that are gone or that the network does not give."""
     if f"pictures_{part}" in data:
-        return data[f"pictures_{part}"][number]
+        return data[f"pictures_{part}"][numbers]
     from matplotlib.image import imread
-    address = data[f"urls_{part}"][number]
-    try:
-        if not address.startswith(("http://", "https://")):
-            return imread(os.path.join(data["folder"], address))
-        if "network" not in reachable:
-            return None
-        with urllib.request.urlopen(address, timeout=PICTURE_SECONDS) as answer:
-            return imread(io.BytesIO(answer.read()), format="jpg")
-    except urllib.error.HTTPError:
-        return None
-    except Exception as error:                  # of a strange picture Pillow raises almost any
-        if isinstance(error, (urllib.error.URLError, TimeoutError)):
-            reachable.discard("network")
-        return None
+    pictures, started = [], time.monotonic()
+    for number in numbers:
+        address, picture = data[f"urls_{part}"][number], None
+        try:
+            if not address.startswith(("http://", "https://")):
+                picture = imread(os.path.join(data["folder"], address))
+            elif time.monotonic() - started < PICTURE_SECONDS:
+                with urllib.request.urlopen(address, timeout=PICTURE_SECONDS) as answer:
+                    picture = imread(io.BytesIO(answer.read()), format="jpg")
+        except Exception:                       # of a strange picture Pillow raises almost any
+            pass
+        pictures.append(picture)
+    return pictures
 
 
-def page_of_captions(data, part, pictures, sentences, title, columns=4):
-    """Pictures with the generated caption and the references under each.
-
-    Of drawn scenes it is known whether a caption is true: the colour tells.
-    """
-    colours = [experiment.COLOURS["train"]] * len(sentences)
+def page_of_captions(data, part, numbers, sentences, title, columns=4):
+    """Pictures with the generated caption above and the references below each."""
     if f"scenes_{part}" in data:
-        from data.synthetic_scenes import check_caption
-        colours = [experiment.COLOURS["right" if check_caption(
-            data[f"scenes_{part}"][picture], sentence).true else "wrong"]
-            for picture, sentence in zip(pictures, sentences)]
         title += " (green: true, red: false)"
-    captions = [textwrap.fill(sentence or "(no word)", 34) for sentence in sentences]
-    references = ["\n".join(textwrap.fill("· " + sentence, 50, subsequent_indent="   ")
+    references = ["\n".join(textwrap.fill(f"· {sentence}", 50, subsequent_indent="   ")
                             for sentence in of_picture)
-                  for of_picture in references_of(data, part, pictures)]
-    # Each row is as high as its longest text: inches of a line of either size, with a margin.
-    heights = [0.19 * caption.count("\n") + 0.145 * text.count("\n") + 0.55
-               for caption, text in zip(captions, references)]
-    heights = [max(heights[start:start + columns]) for start in range(0, len(heights), columns)]
-    ratios = [ratio for height in heights for ratio in (SIDE, height)]
-    figure = experiment.new_figure(1.06 * SIDE * columns, 1.02 * sum(ratios) + 0.5, title)
-    grid = figure.subplots(2 * len(heights), columns, squeeze=False,
-                           gridspec_kw={"height_ratios": ratios})
-    for axes in grid.flat:
-        axes.set_axis_off()
-    reachable = {"network"}
-    for place, (number, caption, text, colour) in enumerate(
-            zip(pictures, captions, references, colours)):
-        row, column = divmod(place, columns)
-        axes, below = grid[2 * row, column], grid[2 * row + 1, column]
-        picture = load_picture(data, part, number, reachable)
+                  for of_picture in references_of(data, part, numbers)]
+    rows = -(-len(numbers) // columns)
+    lines = max(text.count("\n") for text in references)
+    figure = experiment.new_figure(3.6 * columns, rows * (4.6 + 0.14 * lines) + 0.4, title)
+    for place, (number, picture) in enumerate(zip(numbers, load_pictures(data, part, numbers))):
+        axes = figure.add_subplot(rows, columns, place + 1, xticks=[], yticks=[], aspect=1,
+                                  anchor="N")
         if picture is None:
-            axes.set_axis_on()
-            axes.set(xticks=[], yticks=[], aspect=1)
             axes.text(0.5, 0.5, "picture not available", ha="center", va="center", color="0.5")
         else:
             # Grey-scale pictures need to be told what black and white are.
             white = np.iinfo(picture.dtype).max if picture.dtype.kind in "iu" else 1
             axes.imshow(picture, cmap="gray", vmin=0, vmax=white)
         # Words such as $ are no formulas.
-        below.text(0.01, 1, caption, va="top", in_layout=False, parse_math=False, color=colour,
-                   **WRITTEN)
-        below.annotate(text, (0.01, 1), (0, -15 - 13.5 * caption.count("\n")), va="top",
-                       textcoords="offset points", in_layout=False, parse_math=False, **REFERENCE)
+        axes.set_title(textwrap.fill(sentences[place] or "(no word)", 34), parse_math=False,
+                       loc="left", fontsize=10.5, weight="bold",
+                       color=_colour(data, part, number, sentences[place]))
+        axes.set_xlabel(references[place], parse_math=False, loc="left", fontsize=8)
     return figure
+
+
+def _colour(data, part, number, sentence):
+    """Of drawn scenes it is known whether a caption is true."""
+    if f"scenes_{part}" not in data:
+        return experiment.COLOURS["train"]
+    from data.synthetic_scenes import check_caption
+    true = check_caption(data[f"scenes_{part}"][number], sentence).true
+    return experiment.COLOURS["right" if true else "wrong"]
 
 
 def curves_figure(history, title):
@@ -356,8 +305,6 @@ def curves_figure(history, title):
          "val_accuracy": history["val_loss_per_word"]}, title, metric="loss per word")
     left, right = figure.axes
     left.set(ylabel="training loss per caption")
-    if max(history["loss"]) < 10 * min(history["loss"]):
-        left.set_yscale("linear")               # a logarithmic axis would have one number
     twin = right.twinx()
     twin.plot(range(1, len(history["bleu_4_of_subset"]) + 1), history["bleu_4_of_subset"], ".:",
               color=experiment.COLOURS["right"],
@@ -379,10 +326,9 @@ def summary(metrics, out):
         scores = "  ".join(f"BLEU-{n} {value:.3f}" for n, value in enumerate(metrics[name], 1))
         lines.append(f"{label:<12} {scores}")
     if "words_right" in metrics:
-        right = ", ".join(f"{share:.1%} of the words for {name}"
-                          for name, share in metrics["words_right"].items())
-        lines.append(f"Of the drawn scenes' captions {metrics['captions_true']:.1%} are true as a "
-                     f"whole; right are {right}.")
+        right = ", ".join(f"{name} {share:.1%}" for name, share in metrics["words_right"].items())
+        lines.append(f"True captions of drawn scenes: {metrics['captions_true']:.1%}. Right words "
+                     f"for {right}.")
     return "\n".join([*lines, f"{metrics['seconds']:.0f} seconds. Pictures and metrics.json are "
                               f"in {out}"])
 
@@ -409,7 +355,7 @@ def main(argv=None):
                     batch_size=args.batch_size, num_epochs=args.epochs, seed=args.seed,
                     metric=minus_loss_per_word, extra_metrics={
                         "BLEU": lambda model: score(model, data, subset, **writing)},
-                    describe=described,
+                    metrics_text=described,
                     checkpoint=experiment.checkpoint_path(args, f"{args.cell}.npz"),
                     settings={"data": data_name(args, kind), "cell": args.cell, "init": args.init,
                               "dropout": args.dropout, "feature_dropout": args.feature_dropout})
@@ -445,15 +391,15 @@ def report(args, data, kind, solver):
         experiment.save_figure(args, f"captions_{part}.png", page_of_captions(
             data, part, shown, sentences,
             f"{title} pictures of {name}: what the network writes, and the references"))
+    sentences = write_captions(model, data, "val", pictures["val"], **writing)
     metrics = {
         "data": kind, "data_name": name,
         "val_loss_per_word": -solver.best_val_acc,
         "train_loss": -solver.check_accuracy(data["X_train"], data["y_train"], 5000),
-        "bleu": score(model, data, pictures["val"], **writing),
+        "bleu": bleu(sentences, references_of(data, "val", pictures["val"])),
         "bleu_beam": score(model, data, pictures["val"], **writing, beam=args.beam,
                            length_norm=LENGTH_NORM)}
     if kind == "synthetic":
-        sentences = write_captions(model, data, "val", pictures["val"], **writing)
         metrics["words_right"], metrics["captions_true"] = share_of_true_captions(
             data, sentences, pictures["val"])
     return metrics | {"samples": samples, "history": history}
