@@ -14,34 +14,27 @@ import os
 
 import numpy as np
 
-from data.download import DataError, download as download_file, unpack_zip
+from data.download import DataError, download, unpack_zip
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hymenoptera_data")
 URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
 WHOLE = "244 + 153 pictures of ants and bees"
-PARTS = ("train", "val")
 # torchvision.datasets.folder.IMG_EXTENSIONS
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
-def find_hymenoptera(*, download=True, progress=False):
+def find_hymenoptera(progress=False):
     """The folder with the ants and bees, downloaded and unpacked if need be.
 
-    Inputs:
-    - download: False forbids downloading
-    - progress: print the progress of the download
-
-    Returns the path of a folder for load_image_folder.
-    Raises DataError if the folder is missing or does not hold the pictures that it should,
-    DownloadError if it cannot be downloaded or stored.
+    progress: print the progress of the download
+    Raises DataError if the folder does not hold the pictures that it should, DownloadError if it
+    cannot be downloaded or stored.
     """
     if os.path.isdir(FOLDER) and os.listdir(FOLDER):
         _check_hymenoptera(FOLDER)
         return FOLDER
     archive = FOLDER + ".zip"
-    if not os.path.exists(archive) and not download:
-        raise DataError(f"{FOLDER} does not exist: get and unpack {URL}")
-    download_file(URL, archive, progress=progress)
+    download(URL, archive, progress=progress)
     unpack_zip(archive, FOLDER, "hymenoptera_data", _check_hymenoptera)
     os.remove(archive)
     return FOLDER
@@ -49,7 +42,7 @@ def find_hymenoptera(*, download=True, progress=False):
 
 def _check_hymenoptera(folder):
     """Raise DataError unless a folder has the classes and the numbers of the ants and bees."""
-    classes, files = list_images(folder)
+    classes, files, _ = list_images(folder)
     found = f"{len(files['train'])} + {len(files['val'])} pictures of {' and '.join(classes)}"
     if found != WHOLE:
         raise DataError(f"expected {WHOLE}, found {found}: delete {FOLDER} and {FOLDER}.zip and "
@@ -60,27 +53,25 @@ def list_images(folder):
     """The classes and the pictures of a folder with train/ and val/, each with a folder per class.
 
     Pictures are what torchvision's ImageFolder takes: files with one of EXTENSIONS, at any
-    depth. Hidden files and folders are left out.
+    depth. Hidden files, and all in hidden folders, are left out.
 
-    Returns (classes, files): the sorted names of the classes, and for 'train' and 'val'
-    a sorted list of (path, label), the label being the place of the class in `classes`.
+    Returns (classes, files, skipped): the sorted names of the classes; for 'train' and 'val' a
+    sorted list of (path, label), the label being the place of the class in `classes`; the paths
+    of what was left out.
     Raises DataError for a missing part, fewer than two classes, different classes in the
     two parts, or a class without a picture.
     """
-    return _scan(os.fspath(folder))[:2]
-
-
-def _scan(folder):
-    """(classes, files) as list_images returns them, and {reason: paths} of what was left out."""
-    skipped = {"hidden": [], "of another type": []}
-    classes = {part: _classes(os.path.join(folder, part)) for part in PARTS}
+    classes = {part: _classes(os.path.join(folder, part)) for part in ("train", "val")}
     if classes["train"] != classes["val"]:
         odd = sorted(set(classes["train"]) ^ set(classes["val"]))
         raise DataError(f"{folder} has different classes in train and val: {', '.join(odd)} "
                         "in one of them only")
-    files = {part: [(path, label) for label, name in enumerate(classes[part])
-                    for path in _pictures(os.path.join(folder, part, name), skipped)]
-             for part in PARTS}
+    files, skipped = {"train": [], "val": []}, []
+    for part in files:
+        for label, name in enumerate(classes[part]):
+            pictures, others = _pictures(os.path.join(folder, part, name))
+            files[part] += [(path, label) for path in pictures]
+            skipped += others
     return classes["train"], files, skipped
 
 
@@ -97,29 +88,24 @@ def _classes(path):
     return classes
 
 
-def _pictures(folder, skipped):
-    """The sorted paths of the pictures of a class; what is left out goes to `skipped`."""
-    pictures = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        skipped["hidden"] += [os.path.join(place, name) for name in folders + names
-                              if name.startswith(".")]
-        folders[:] = [name for name in folders if not name.startswith(".")]    # to go on with
-        for name in (name for name in names if not name.startswith(".")):
-            kind = pictures if name.lower().endswith(EXTENSIONS) else skipped["of another type"]
-            kind.append(os.path.join(place, name))
+def _pictures(folder):
+    """The sorted paths of the pictures of a class, and of all other files."""
+    pictures, others = [], []
+    for place, _, names in os.walk(folder, followlinks=True):
+        for path in (os.path.join(place, name) for name in names):
+            hidden = f"{os.sep}." in path[len(folder):]
+            (others if hidden or not path.lower().endswith(EXTENSIONS) else pictures).append(path)
     if not pictures:
         raise DataError(f"{folder} holds no pictures ({', '.join(EXTENSIONS)})")
-    return sorted(pictures)
+    return sorted(pictures), sorted(others)
 
 
-def load_image_folder(folder, side=256, *, warn=print):
+def load_image_folder(folder, side=256):
     """Read all pictures below a folder into memory: 3 side² bytes for each.
 
-    Inputs:
-    - folder: laid out as list_images() says
-    - side: S; see read_image
-    - warn: called with one line of text that counts what was skipped, if anything was: hidden
-      files, files of another type, pictures that do not open
+    Inputs: folder, laid out as list_images() says; side, S.
+    One printed line counts what was skipped, if anything was: hidden files, files of another
+    type, pictures that do not open.
 
     Returns a dict:
     - X_train (N, S, S, 3), X_val (N_val, S, S, 3): uint8, red, green, blue
@@ -127,39 +113,26 @@ def load_image_folder(folder, side=256, *, warn=print):
     - classes: the names of the labels
     Raises DataError if the layout is wrong or a class has no picture that opens.
     """
-    folder = os.fspath(folder)
-    classes, files, skipped = _scan(folder)
-    skipped["damaged"] = []
+    classes, files, skipped = list_images(folder)
     data = {"classes": classes}
-    for part in PARTS:
-        X, y = _load_part(files[part], side, skipped["damaged"])
-        data |= {f"X_{part}": X, f"y_{part}": y}
-        for label in set(range(len(classes))) - set(y.tolist()):
-            raise DataError(f"{os.path.join(folder, part, classes[label])} holds no picture that "
-                            "opens")
-    counts = [f"{len(paths)} {reason} ({os.path.relpath(paths[0], folder)}"
-              f"{', ...' * (len(paths) > 1)})" for reason, paths in skipped.items() if paths]
-    if counts:
-        warn(f"skipped: {', '.join(counts)}")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for part in files:
+            X, y = [], []
+            images = pool.map(lambda file: read_image(file[0], side), files[part])
+            for (path, label), image in zip(files[part], images):
+                if image is None:
+                    skipped.append(path)
+                else:
+                    X.append(image)
+                    y.append(label)
+            for label in set(range(len(classes))) - set(y):
+                raise DataError(f"{os.path.join(folder, part, classes[label])} holds no picture "
+                                "that opens")
+            data[f"X_{part}"], data[f"y_{part}"] = np.stack(X), np.array(y, dtype=np.int64)
+    if skipped:
+        print(f"skipped: {len(skipped)} hidden, damaged, or of another type "
+              f"({os.path.relpath(skipped[0], folder)}{', ...' * (len(skipped) > 1)})", flush=True)
     return data
-
-
-def _load_part(files, side, damaged):
-    """(X, y) of a list of (path, label); paths that do not open are appended to `damaged`."""
-    X = np.empty((len(files), side, side, 3), dtype=np.uint8)
-    y = np.array([label for _, label in files], dtype=np.int64)
-
-    def read_into_row(row):
-        image = read_image(files[row][0], side)
-        if image is None:
-            return False
-        X[row] = image
-        return True
-
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        opened = np.array(list(pool.map(read_into_row, range(len(files)))))
-    damaged += [files[row][0] for row in np.flatnonzero(~opened)]
-    return (X, y) if opened.all() else (X[opened], y[opened])
 
 
 def read_image(path, side):

@@ -13,10 +13,10 @@ from data.hymenoptera import find_hymenoptera, list_images, load_image_folder, r
 Image = pytest.importorskip("PIL.Image")
 
 
-def picture(width=40, height=30, colour=(200, 100, 50), format="PNG"):
+def picture(colour=(200, 100, 50), format="PNG"):
     """The bytes of a picture file."""
     file = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(file, format)
+    Image.new("RGB", (40, 30), colour).save(file, format)
     return file.getvalue()
 
 
@@ -28,21 +28,34 @@ def folder(tmp_path):
             place = tmp_path / "pets" / part / name
             place.mkdir(parents=True)
             for number in range(2):
-                (place / f"{number}.png").write_bytes(picture(colour=colour))
+                (place / f"{number}.png").write_bytes(picture(colour))
     return tmp_path / "pets"
 
 
 # ---------------------------------------------------------------- reading folders
 
-def test_a_folder_is_read_with_its_labels(folder):
-    said = []
-    data = load_image_folder(folder, side=20, warn=said.append)
-    assert data["classes"] == ["cats", "dogs"] and said == []
+def test_a_folder_is_read_with_its_labels_and_what_is_skipped_is_counted_in_one_line(
+        folder, capsys):
     for part in ("train", "val"):
-        X, y = data[f"X_{part}"], data[f"y_{part}"]
+        X, y = (load_image_folder(folder, side=20)[f"{name}_{part}"] for name in "Xy")
         assert X.shape == (4, 20, 20, 3) and X.dtype == np.uint8
         assert y.tolist() == [0, 0, 1, 1] and y.dtype == np.int64
         np.testing.assert_array_equal(X[:, 0, 0], [[250, 0, 0]] * 2 + [[0, 0, 250]] * 2)
+    assert capsys.readouterr().out == ""
+    (folder / "train/cats/imageNotFound.gif").write_bytes(picture(format="GIF"))
+    (folder / "train/cats/.ipynb_checkpoints").mkdir()
+    (folder / "train/cats/.ipynb_checkpoints/a-checkpoint.jpg").write_bytes(picture())
+    (folder / "val/dogs/.hidden.png").write_bytes(picture())
+    for name in ("0.jpg", "1.jpg"):
+        (folder / "val/cats" / name).write_bytes(picture(format="JPEG")[:300])
+    (folder / "train/.cache").mkdir()
+    data = load_image_folder(folder, side=20)
+    assert data["classes"] == ["cats", "dogs"]
+    np.testing.assert_array_equal(data["X_val"], X)
+    np.testing.assert_array_equal(data["y_val"], y)
+    assert data["y_train"].tolist() == [0, 0, 1, 1]
+    assert capsys.readouterr().out == ("skipped: 5 hidden, damaged, or of another type "
+                                       "(train/cats/.ipynb_checkpoints/a-checkpoint.jpg, ...)\n")
 
 
 def test_the_pictures_are_those_of_torchvisions_image_folder(folder):
@@ -53,25 +66,9 @@ def test_the_pictures_are_those_of_torchvisions_image_folder(folder):
     (folder / "train/cats/more/b.JPG").write_bytes(picture(format="JPEG"))
     (folder / "train/dogs/c.txt").write_text("no picture")
     theirs = datasets.ImageFolder(folder / "train")
-    classes, files = list_images(folder)
+    classes, files, skipped = list_images(folder)
     assert classes == theirs.classes and files["train"] == sorted(theirs.samples)
-    assert len(files["train"]) == 5
-
-
-def test_what_is_skipped_is_counted_in_one_line(folder):
-    (folder / "train/cats/imageNotFound.gif").write_bytes(picture(format="GIF"))
-    (folder / "train/cats/.ipynb_checkpoints").mkdir()
-    (folder / "train/cats/.ipynb_checkpoints/a-checkpoint.jpg").write_bytes(picture())
-    (folder / "val/dogs/.hidden.png").write_bytes(picture())
-    for name in ("0.jpg", "1.jpg"):
-        (folder / "val/cats" / name).write_bytes(picture(format="JPEG")[:300])
-    (folder / "train/.cache").mkdir()
-    said = []
-    data = load_image_folder(folder, side=8, warn=said.append)
-    assert data["y_train"].tolist() == data["y_val"].tolist() == [0, 0, 1, 1]
-    np.testing.assert_array_equal(data["X_val"][:, 0, 0], [[250, 0, 0]] * 2 + [[0, 0, 250]] * 2)
-    assert said == ["skipped: 2 hidden (train/cats/.ipynb_checkpoints, ...), 1 of another type "
-                    "(train/cats/imageNotFound.gif), 2 damaged (val/cats/0.jpg, ...)"]
+    assert len(files["train"]) == 5 and len(skipped) == 2
 
 
 @pytest.mark.parametrize("content", [
@@ -82,28 +79,15 @@ def test_what_does_not_open_is_no_picture(content, tmp_path):
     assert read_image(tmp_path / "a.png", 8) is None
 
 
-def test_a_picture_too_large_to_decode_is_no_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    (tmp_path / "a.png").write_bytes(picture())
-    assert read_image(tmp_path / "a.png", 8) is None
-
-
-def test_the_largest_centred_square_is_taken(tmp_path):
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 0, 2)])
+def test_the_largest_centred_square_is_taken_as_the_camera_was_held(axes, tmp_path):
     pixels = np.zeros((10, 30, 3), dtype=np.uint8)
-    pixels[:, 10:20] = 255
-    Image.fromarray(pixels).save(tmp_path / "wide.png")
-    Image.fromarray(pixels.transpose(1, 0, 2)).save(tmp_path / "tall.png")
-    for name in ("wide.png", "tall.png"):
-        assert (read_image(tmp_path / name, 5) == 255).all()
-
-
-def test_orientation_of_the_camera_is_respected(tmp_path):
-    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
-    pixels[:4] = 255
+    pixels[:5, 10:20] = 255
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png", 8), pixels[::-1])
+    Image.fromarray(pixels.transpose(axes)).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", 10),
+                                  pixels[:, 10:20].transpose(axes)[::-1, ::-1])
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK"])
@@ -143,13 +127,10 @@ def test_wrong_layouts_are_named(folder, tmp_path):
         (folder / part / "birds/0.png").write_text("no picture")
     with pytest.raises(DataError, match="birds holds no picture that opens"):
         load_image_folder(folder)
-
-
-def test_one_class_is_not_enough(tmp_path):
     for part in ("train", "val"):
-        (tmp_path / part / "only").mkdir(parents=True)
+        (tmp_path / "one" / part / "only").mkdir(parents=True)
     with pytest.raises(DataError, match="at least two classes, has 1"):
-        list_images(tmp_path)
+        load_image_folder(tmp_path / "one")
 
 
 # ---------------------------------------------------------------- getting the ants and bees
@@ -167,18 +148,30 @@ def zip_of(train=(123, 121), val=(70, 83), classes=("ants", "bees"), top="hymeno
 
 
 @pytest.fixture
-def archive(tmp_path, monkeypatch):
-    """find_hymenoptera() looks into an empty folder; returns the path of the zip file there."""
-    monkeypatch.setattr(hymenoptera, "FOLDER", str(tmp_path / "hymenoptera_data"))
-    return tmp_path / "hymenoptera_data.zip"
+def server(tmp_path, monkeypatch):
+    """find_hymenoptera() downloads server["content"] into an empty folder; raises where it is None."""
+    def download(url, path, progress):
+        assert url == hymenoptera.URL and path == f"{server['folder']}.zip"
+        if server["content"] is None:
+            raise DownloadError("no network")
+        (tmp_path / "hymenoptera_data.zip").write_bytes(server["content"])
+
+    server = {"content": zip_of(), "folder": tmp_path / "hymenoptera_data"}
+    monkeypatch.setattr(hymenoptera, "FOLDER", str(server["folder"]))
+    monkeypatch.setattr(hymenoptera, "download", download)
+    return server
 
 
-def test_a_zip_file_is_unpacked_checked_and_removed(archive):
-    archive.write_bytes(zip_of())
-    folder = find_hymenoptera(download=False)
+def test_the_zip_file_is_downloaded_unpacked_checked_and_removed(server):
+    folder = find_hymenoptera()
     assert {part: len(files) for part, files in list_images(folder)[1].items()} == \
         {"train": 244, "val": 153}
-    assert not archive.exists() and find_hymenoptera(download=False) == folder
+    assert [path.name for path in server["folder"].parent.iterdir()] == ["hymenoptera_data"]
+    server["content"] = None
+    assert find_hymenoptera() == folder
+    (server["folder"] / "val/bees/0.jpg").unlink()
+    with pytest.raises(DataError, match=r"found 244 \+ 152"):
+        find_hymenoptera()
 
 
 @pytest.mark.parametrize("content, message", [
@@ -188,33 +181,9 @@ def test_a_zip_file_is_unpacked_checked_and_removed(archive):
     (zip_of(top="other"), "holds no folder hymenoptera_data"),
     (b"<html>a web page</html>", "is damaged"),
 ], ids=["train", "val", "classes", "top", "not a zip"])
-def test_a_zip_file_of_something_else_is_refused(content, message, archive):
-    archive.write_bytes(content)
+def test_a_zip_file_of_something_else_is_refused(content, message, server):
+    server["content"] = content
     with pytest.raises(DataError, match=f"{message}.*delete") as caught:
-        find_hymenoptera(download=False)
-    assert str(archive) in str(caught.value) and "\n" not in str(caught.value)
-    assert not archive.with_suffix("").exists()
-
-
-def test_a_folder_that_lost_pictures_is_refused(archive):
-    archive.write_bytes(zip_of())
-    folder = archive.with_suffix("")
-    find_hymenoptera(download=False)
-    (folder / "val/bees/0.jpg").unlink()
-    with pytest.raises(DataError, match=r"found 244 \+ 152"):
-        find_hymenoptera(download=False)
-
-
-def test_it_is_downloaded_only_when_allowed_and_not_there(archive, monkeypatch):
-    def unreachable(url, path, **options):
-        assert url == hymenoptera.URL
-        raise DownloadError("no network")
-
-    monkeypatch.setattr(hymenoptera, "download_file", unreachable)
-    with pytest.raises(DataError, match="does not exist: get and unpack"):
-        find_hymenoptera(download=False)
-    with pytest.raises(DownloadError, match="no network"):
         find_hymenoptera()
-    monkeypatch.setattr(hymenoptera, "download_file",
-                        lambda url, path, progress: archive.write_bytes(zip_of()))
-    assert find_hymenoptera() == str(archive.with_suffix(""))
+    assert f"{server['folder']}.zip" in str(caught.value) and "\n" not in str(caught.value)
+    assert not server["folder"].exists()

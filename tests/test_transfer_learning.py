@@ -16,6 +16,7 @@ import pytest
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
+from PIL import Image
 from torch import nn
 
 import experiment
@@ -29,21 +30,20 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)        # the networks are tiny, and other processes have work to do, too
 
 
-def colour_pictures(count, side=16, seed=0):
+def colour_pictures(count, side=16):
     """Noise with a tinge that tells the class: (X uint8, y)."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(count)
     y = rng.permutation(count) % 2
     X = rng.integers(0, 200, (count, side, side, 3))
     X[..., 0] += 50 * y[:, None, None]
     return X.astype(np.uint8), y
 
 
-def colour_loaders(train=30, val=20, side=16, **options):
+def colour_loaders(train=30, val=20, side=16, batch_size=8):
     """The script's loaders of such pictures."""
-    args = types.SimpleNamespace(**{"image_size": side * 3 // 4, "batch_size": 8, "min_area": 0.3,
-                                    "seed": 0, **options})
-    (X_train, y_train), (X_val, y_val) = (colour_pictures(count, side, count)
-                                          for count in (train, val))
+    args = types.SimpleNamespace(image_size=side * 3 // 4, batch_size=batch_size, min_area=0.3,
+                                 seed=0)
+    (X_train, y_train), (X_val, y_val) = colour_pictures(train, side), colour_pictures(val, side)
     return tl.loaders_of(args, {"X_train": X_train, "y_train": y_train, "X_val": X_val,
                                 "y_val": y_val})
 
@@ -88,9 +88,9 @@ def epoch_of(loader, epoch):
 
 
 def test_each_picture_comes_once_an_epoch_with_new_crops_and_epochs_repeat():
-    loaders = colour_loaders()
-    loaders["train"].dataset.y = np.arange(30)
-    first, second, again = (epoch_of(loaders["train"], epoch) for epoch in (1, 2, 1))
+    loader = colour_loaders()["train"]
+    loader.dataset.y = np.arange(30)
+    first, second, again = (epoch_of(loader, epoch) for epoch in (1, 2, 1))
     assert [tuple(x.shape) for x, _ in first] == [(8, 3, 12, 12)] * 3 + [(6, 3, 12, 12)]
     order = torch.cat([y for _, y in first]).tolist()
     assert sorted(order) == list(range(30)) and order != sorted(order)
@@ -102,33 +102,16 @@ def test_each_picture_comes_once_an_epoch_with_new_crops_and_epochs_repeat():
 
 
 def test_validation_pictures_are_cut_at_the_centre_and_normalised():
-    X, labels = colour_pictures(20, seed=20)
+    X, labels = colour_pictures(20)
     x, y = (torch.cat(parts) for parts in zip(*colour_loaders()["val"]))
     expected = (X[:, 2:14, 2:14] / 255 - np.array(tl.MEAN)) / np.array(tl.STD)
     np.testing.assert_allclose(x.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
     assert y.tolist() == labels.tolist()
 
 
-def test_two_processes_share_the_batches_of_one(monkeypatch):
-    whole = {part: epoch_of(loader, 3) for part, loader in colour_loaders().items()}
-    shares = []
-    for rank in (0, 1):
-        monkeypatch.setattr(tl, "processes", lambda rank=rank: (rank, 2))
-        shares.append({part: epoch_of(loader, 3) for part, loader in colour_loaders().items()})
-    for part in ("train", "val"):
-        assert len(whole[part]) == len(shares[0][part]) == len(shares[1][part])
-        for (x, y), *parts in zip(whole[part], *(share[part] for share in shares)):
-            for got, expected in zip(zip(*parts), (x, y)):
-                merged = torch.empty_like(expected)
-                merged[0::2], merged[1::2] = got
-                assert torch.equal(merged, expected)
-
-
 def test_no_picture_is_alone_in_a_training_batch():
     assert [len(y) for _, y in colour_loaders(train=17)["train"]] == [8, 8]
     assert [len(y) for _, y in colour_loaders(val=17)["val"]] == [8, 8, 1]
-    with pytest.raises(experiment.UserError, match="at least two pictures"):
-        colour_loaders(batch_size=1)
 
 
 # ---------------------------------------------------------------- train_model
@@ -139,14 +122,13 @@ def train_tiny(epochs=6, rate=0.1, rule=torch.optim.Adam, **options):
     optimizer = rule(model.parameters(), rate)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
     torch.manual_seed(1)
-    history = tl.train_model(model, colour_loaders(), optimizer, epochs, scheduler=scheduler,
-                             **{"verbose": False, **options})
+    history = tl.train_model(model, colour_loaders(), optimizer, scheduler, epochs, **options)
     assert history.pop("seconds") > 0
     return model, history
 
 
 def test_it_learns_and_reports_each_epoch(capsys):
-    _, history = train_tiny(12, label="tiny", verbose=True)
+    _, history = train_tiny(12, label="tiny")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 12 and all(line.startswith("tiny  epoch ") for line in lines)
     assert "loss" in lines[0] and "left" in lines[0]
@@ -155,9 +137,10 @@ def test_it_learns_and_reports_each_epoch(capsys):
     assert max(history["val_accuracy"]) > 0.85
 
 
-def test_the_best_weights_are_restored():
+def test_the_best_weights_are_restored_and_each_epoch_has_crops_of_its_own():
     """With a criterion that drives the scores the wrong way after some epochs."""
-    loaders, seen = colour_loaders(), []
+    loaders, seen, epochs = colour_loaders(), [], []
+    loaders["train"].dataset.set_epoch = epochs.append
 
     def criterion(scores, y):
         seen.append(copied_state(model))
@@ -165,23 +148,16 @@ def test_the_best_weights_are_restored():
 
     model = tiny_net(2)
     before = tl.evaluate(model, loaders["val"])
-    history = tl.train_model(model, loaders, torch.optim.Adam(model.parameters(), 0.05), 14,
-                             criterion=criterion, verbose=False)
+    optimizer = torch.optim.Adam(model.parameters(), 0.05)
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, 1)
+    history = tl.train_model(model, loaders, optimizer, scheduler, 14, criterion=criterion)
+    assert epochs == list(range(1, 15))
     assert (history["before"]["loss"], history["before"]["accuracy"]) == before
     best = int(np.argmax(history["val_accuracy"]))
     assert history["val_accuracy"][-1] < history["val_accuracy"][best] - 0.2
     assert history["best_epoch"] == best + 1
     # 3 validation batches before the training, then 4 + 3 in each epoch
     assert_same_state(model.state_dict(), seen[3 + 7 * best + 4])
-    assert tl.evaluate(model, loaders["val"])[1] == history["val_accuracy"][best]
-
-
-def test_each_epoch_has_crops_of_its_own():
-    loaders, epochs = colour_loaders(), []
-    loaders["train"].dataset.set_epoch = epochs.append
-    model = tiny_net(2)
-    tl.train_model(model, loaders, torch.optim.SGD(model.parameters(), 0.1), 3, verbose=False)
-    assert epochs == [1, 2, 3]
 
 
 class Stop(Exception):
@@ -216,14 +192,11 @@ def test_another_training_and_a_damaged_checkpoint_are_refused(tmp_path):
         train_tiny(epochs=2, checkpoint=path, resume=True, settings={"rate": 0.1})
     with pytest.raises(CheckpointError, match="rate"):
         train_tiny(epochs=1, checkpoint=path, resume=True)
-    path.write_bytes(path.read_bytes()[:900])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
     with pytest.raises(CheckpointError, match="checkpoint.npz .*Delete it"):
-        train_tiny(epochs=1, checkpoint=path, resume=True)
-
-
-def test_a_diverging_training_is_named():
-    with pytest.raises(experiment.UserError, match="try a learning rate ten times smaller"):
-        train_tiny(rate=1e30, rule=torch.optim.SGD)
+        train_tiny(epochs=1, checkpoint=path, resume=True, settings={"rate": 0.1})
 
 
 # ---------------------------------------------------------------- the scenarios
@@ -248,79 +221,51 @@ def test_scores_of_squeezenet_may_be_negative():
         assert (model(torch.zeros(1, 3, 33, 33)) < 0).all()
 
 
-@pytest.mark.parametrize("build", [
-    TinyNet, torchvision.models.squeezenet1_1, torchvision.models.mobilenet_v3_small])
-def test_frozen_means_frozen(build):
-    torch.manual_seed(0)
-    model = build()
-    before, head = copied_state(model), tl.last_layer(model)
-    trained, history = tl.freeze(model, colour_loaders(10, 10, side=44), 2, num_epochs=2,
-                                 verbose=False)
-    own = {f"{head}.weight", f"{head}.bias"}
-    assert_same_state(trained.state_dict(), before, but=own)
-    assert_same_state(model.state_dict(), before)
-    assert {name for name, p in trained.named_parameters() if p.requires_grad} == own
-    torch.manual_seed(0)
-    build()
-    assert not torch.equal(trained.get_submodule(head).bias,
-                           tl.replace_last_layer(model, 2)[1].bias)
-    assert len(history["val_accuracy"]) == 2
-
-
 @pytest.mark.parametrize("build", [tiny_net, torchvision.models.squeezenet1_1])
-def test_features_computed_once_train_as_the_whole_network_does(build):
-    """Training on each mini-batch through all layers, dropout and BatchNorm frozen."""
+def test_frozen_features_train_as_the_whole_network_would_with_all_else_frozen(build):
     model, loaders = build(), colour_loaders(12, 10, side=44)
+    before, own = copied_state(model), tl.last_layer(model)
     train = epoch_of(loaders["train"], 1) + epoch_of(loaders["train"], 2)
     torch.manual_seed(3)
-    frozen, history = tl.freeze(model, loaders, 2, num_epochs=3, views=2, verbose=False)
+    frozen, history = tl.freeze(model, loaders, 2, num_epochs=3, views=2)
     torch.manual_seed(3)
     whole, head = tl.replace_last_layer(model, 2)
+    assert not torch.equal(frozen.get_submodule(own).weight, head.weight)       # it has learned
+    whole.requires_grad_(False)
+    head.requires_grad_(True)
+    whole.train = lambda mode=True: nn.Module.train(whole, False)               # no dropout
     optimizer = torch.optim.SGD(head.parameters(), 0.003, momentum=0.9)
-    expected = tl.train_model(
-        whole, {"train": train, "val": loaders["val"]}, optimizer, 3, verbose=False,
-        scheduler=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3),
-        frozen=[module for module in whole.modules() if module is not head])
+    expected = tl.train_model(whole, {"train": train, "val": loaders["val"]}, optimizer,
+                              torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3), 3)
     assert history["before"] == pytest.approx(expected["before"], rel=1e-4)
     for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
         np.testing.assert_allclose(history[name], expected[name], rtol=1e-4)
     for got, wanted in zip(frozen.parameters(), whole.parameters()):
         torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-5)
-
-
-def test_a_network_that_changes_its_scores_cannot_be_frozen():
-    with pytest.raises(ValueError, match="expects scores that its last layer, 0.fc, computes"):
-        tl.freeze(nn.Sequential(tiny_net(), nn.LogSoftmax(1)), colour_loaders(), 2)
+    assert_same_state(model.state_dict(), before)
+    assert_same_state(frozen.state_dict(), before, but=[f"{own}.weight", f"{own}.bias"])
+    assert {name for name, weights in frozen.named_parameters() if weights.requires_grad} == \
+        {f"{own}.weight", f"{own}.bias"}
 
 
 def test_finetune_trains_all_and_leaves_the_original():
     model = tiny_net()
     before = copied_state(model)
-    trained, _ = tl.finetune(model, colour_loaders(), 2, num_epochs=2, verbose=False)
+    trained, _ = tl.finetune(model, colour_loaders(), 2, num_epochs=2)
     assert_same_state(model.state_dict(), before)
     for name, value in trained.state_dict().items():
         assert value.shape != before[name].shape or not torch.equal(value, before[name]), name
 
 
-def test_finetune_can_leave_batchnorm_alone():
-    model = tiny_net()
-    before = copied_state(model)
-    trained, _ = tl.finetune(model, colour_loaders(), 2, num_epochs=2, freeze_batchnorm=True,
-                             verbose=False)
-    assert_same_state(trained.features[1].state_dict(), model.features[1].state_dict())
-    assert not torch.equal(trained.features[0].weight, before["features.0.weight"])
-
-
-def test_a_larger_backbone_rate_moves_the_backbone_further():
-    model = tiny_net()
-
-    def moved(rate):
+def test_finetune_can_leave_batchnorm_alone_and_move_the_backbone_further():
+    model, moved = tiny_net(), []
+    for rate in (1e-4, 1e-3, 1e-2):
         torch.manual_seed(1)
         trained, _ = tl.finetune(model, colour_loaders(), 2, num_epochs=1, backbone_rate=rate,
-                                 verbose=False)
-        return (trained.features[0].weight - model.features[0].weight).norm()
-
-    assert moved(1e-4) < moved(1e-3) < moved(1e-2)
+                                 freeze_batchnorm=True)
+        assert_same_state(trained.features[1].state_dict(), model.features[1].state_dict())
+        moved.append((trained.features[0].weight - model.features[0].weight).norm())
+    assert 0 < moved[0] < moved[1] < moved[2]
 
 
 # ---------------------------------------------------------------- weights
@@ -330,16 +275,10 @@ def saved(state, path):
     return str(path)
 
 
-@pytest.mark.parametrize("wrap", [
-    dict, lambda state: {"epoch": 3, "state_dict": state},
-    lambda state: {f"module.{name}": value for name, value in state.items()}])
-def test_weights_are_loaded(wrap, tmp_path):
-    """Also of another number of classes, in float16, and as training scripts wrap them."""
-    other = tiny_net(7, seed=1)
-    path = saved(wrap(other.half().state_dict()), tmp_path / "weights.pth")
-    model = tiny_net(5)
-    assert_same_state(tl.load_weights(model, path).state_dict(), other.float().state_dict())
-    assert model.fc.out_features == 5
+def test_weights_are_loaded_also_in_float16_and_of_another_number_of_classes(tmp_path):
+    other = tiny_net(7, seed=1).half()
+    model = tl.load_weights(tiny_net(5), saved(other.state_dict(), tmp_path / "weights.pth"))
+    assert_same_state(model.state_dict(), other.float().state_dict())
 
 
 class Trap:
@@ -351,64 +290,46 @@ class Trap:
 
 @pytest.mark.parametrize("content, message", [
     (lambda: b"", "EOFError"), (lambda: b"<!DOCTYPE html>", "not a state dict of TinyNet"),
-    (lambda: [1, 2], "'list' object"), (lambda: {"fc.weight": Trap()}, "UnpicklingError"),
+    (lambda: [1, 2], "TypeError"), (lambda: {"fc.weight": Trap()}, "UnpicklingError"),
     (lambda: nn.Linear(2, 2).state_dict(), "KeyError: 'fc.weight'"),
-    (lambda: {**tiny_net().state_dict(), "fc.bias": torch.zeros(3)}, "size mismatch for fc.bias"),
-    (lambda: {**tiny_net().state_dict(), "extra": torch.zeros(3)}, "Unexpected key.*extra")],
-    ids=["empty", "html", "list", "code", "other network", "shape", "key"])
+    (lambda: {**tiny_net().state_dict(), "fc.bias": torch.zeros(3)}, "size mismatch for fc.bias")],
+    ids=["empty", "html", "list", "code", "other network", "shape"])
 def test_what_is_no_state_dict_of_the_network_is_named(content, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content, path = content(), tmp_path / "weights.pth"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        saved(content, path)
+    path.write_bytes(content) if isinstance(content, bytes) else saved(content, path)
     with pytest.raises(experiment.UserError, match=message) as error:
         tl.load_weights(tiny_net(), path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """torch.hub's folder, and the file in it where the weights of a tiny network belong."""
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(tl, "build_model", lambda arch: TinyNet())
-    saved(tiny_net(seed=1).state_dict(), tmp_path / "right.pth")
-    content = (tmp_path / "right.pth").read_bytes()
-    name = f"tiny-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-    weights = types.SimpleNamespace(DEFAULT=types.SimpleNamespace(url=f"https://nowhere/{name}"))
-    monkeypatch.setattr(torchvision.models, "get_model_weights", lambda arch: weights)
-    (tmp_path / "checkpoints").mkdir()
-    return tmp_path / "checkpoints" / name, content
-
-
-@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", [1, 2], "another network"])
-def test_a_cached_file_that_is_not_the_weights_is_named(content, hub):
-    path, _ = hub
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        saved(content if isinstance(content, list) else nn.Linear(2, 2).state_dict(), path)
-    with pytest.raises(experiment.UserError) as error:
-        tl.imagenet_model("resnet18")
-    assert str(error.value) == (f"{path} does not hold the ImageNet weights of resnet18 (wrong "
-                                "checksum). Delete it and run again")
-
-
-def test_weights_are_downloaded_once(hub, monkeypatch):
-    path, content = hub
+def test_weights_are_downloaded_once_and_a_cached_file_of_something_else_is_named(
+        tmp_path, monkeypatch):
+    content = pathlib.Path(saved(tiny_net(seed=1).state_dict(), tmp_path / "right.pth")).read_bytes()
+    url = f"https://nowhere/tiny-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     asked = []
 
     def download(url, path, **options):
         asked.append(url)
         pathlib.Path(path).write_bytes(content)
 
+    weights = types.SimpleNamespace(DEFAULT=types.SimpleNamespace(url=url))
+    monkeypatch.setattr(torchvision.models, "get_model_weights", lambda arch: weights)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(tl, "build_model", lambda arch: TinyNet())
     monkeypatch.setattr(tl, "download", download)
+    (tmp_path / "checkpoints").mkdir()
     for _ in range(2):
-        model = tl.imagenet_model("resnet18")
-        assert_same_state(model.state_dict(), tiny_net(seed=1).state_dict())
-    assert asked == [f"https://nowhere/{path.name}"]
+        assert_same_state(tl.imagenet_model("resnet18").state_dict(), tiny_net(seed=1).state_dict())
+    assert asked == [url]
+    path = tmp_path / "checkpoints" / os.path.basename(url)
+    for wrong in (b"", b"<!DOCTYPE html>", content[:-1]):
+        path.write_bytes(wrong)
+        with pytest.raises(experiment.UserError) as error:
+            tl.imagenet_model("resnet18")
+        assert str(error.value) == (f"{path} does not hold the ImageNet weights of resnet18 (wrong "
+                                    "checksum). Delete it and run again")
 
 
 # ---------------------------------------------------------------- figures
@@ -416,19 +337,17 @@ def test_weights_are_downloaded_once(hub, monkeypatch):
 def test_visualize_model_shows_pictures_with_what_is_predicted():
     loader, model, names = colour_loaders()["val"], tiny_net(2), ["dull", "a red one among them"]
     figure = tl.visualize_model(model, loader, names, num_images=10, title="title")
-    shown = [axes for axes in figure.axes if axes.images]
-    assert len(shown) == 10 and figure.get_suptitle() == "title"
-    X, y = colour_pictures(20, seed=20)
+    assert len(figure.axes) == 10 and figure.get_suptitle() == "title"
+    X, y = colour_pictures(20)
     probabilities, labels = tl.predict(model, loader)
     assert labels.tolist() == y.tolist()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-    short = ["dull", "a red one among…"]
-    assert len({axes.get_title().count("true") for axes in shown}) == 2
-    for axes, picture, said, label in zip(shown, X, probabilities, y):
+    assert len({axes.get_title().count("true") for axes in figure.axes}) == 2
+    for axes, picture, said, label in zip(figure.axes, X, probabilities, y):
         np.testing.assert_allclose(axes.images[0].get_array(), picture[2:14, 2:14] / 255, atol=1e-5)
         guess = said.argmax()
-        true = "" if guess == label else f"\ntrue: {short[label]}"
-        assert axes.get_title() == f"{short[guess]} {said[guess]:.0%}{true}"
+        true = "" if guess == label else f"\ntrue: {names[label][:16]}"
+        assert axes.get_title() == f"{names[guess][:16]} {said[guess]:.0%}{true}"
 
 
 def test_the_title_of_a_single_picture_is_not_cut():
@@ -443,14 +362,20 @@ def test_the_title_of_a_single_picture_is_not_cut():
 
 # ---------------------------------------------------------------- the script
 
-def run(*arguments, expect=0, launcher=(), env=None):
-    """The finished process of the script; its exit code must be as expected."""
-    done = subprocess.run(
+def started_run(*arguments, launcher=(), env=None):
+    """The script at work in a process of its own."""
+    return subprocess.Popen(
         [sys.executable, *launcher, ROOT / "transfer_learning.py", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})})
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done
+
+
+def run(*arguments, expect=0, **options):
+    """(output, errors) of the script; its exit code must be as expected."""
+    process = started_run(*arguments, **options)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == expect, output + errors
+    return output, errors
 
 
 def run_here(capsys, *arguments):
@@ -470,14 +395,13 @@ def failing_run(capsys, *arguments):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Pictures in the layout of an ImageFolder, of a tinge that tells the class."""
-    image = pytest.importorskip("PIL.Image")
     root = tmp_path_factory.mktemp("pictures")
     for part, count in (("train", 22), ("val", 14)):
-        X, y = colour_pictures(count, side=40, seed=count)
+        X, y = colour_pictures(count, side=40)
         for number, (pixels, label) in enumerate(zip(X, y)):
             place = root / part / ("dull", "red")[label]
             place.mkdir(parents=True, exist_ok=True)
-            image.fromarray(pixels).save(place / f"{number}.png")
+            Image.fromarray(pixels).save(place / f"{number}.png")
     (root / "train" / "dull" / "broken.jpg").write_bytes(b"no picture")
     return root
 
@@ -497,14 +421,6 @@ def without_times(metrics):
         metrics[name].pop("seconds")
         metrics["history"][name].pop("seconds")
     return metrics
-
-
-def started_run(*arguments):
-    """The script at work in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, ROOT / "transfer_learning.py", *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def stopped_run(number, line, *arguments):
@@ -542,10 +458,10 @@ def test_a_folder_of_pictures_and_resume_equals_never_stopping(folder, tmp_path,
                     "--out", tmp_path / "stopped", "--resume")
         run(*options, "--out", tmp_path / "stopped", "--resume")
 
-    whole, _ = at_once(lambda: run(*options, "--out", tmp_path / "whole"), stop_twice)
+    (printed, errors), _ = at_once(lambda: run(*options, "--out", tmp_path / "whole"), stop_twice)
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
-    printed, metrics = whole.stdout, metrics_of(tmp_path / "whole")
-    assert whole.stderr == "" and "broken.jpg" in printed
+    metrics = metrics_of(tmp_path / "whole")
+    assert errors == "" and "broken.jpg" in printed
     assert metrics["data"] == "real" and metrics["classes"] == ["dull", "red"]
     assert (metrics["num_train"], metrics["num_val"]) == (22, 14)
     assert metrics["freeze"]["trained_parameters"] == 2 * 1025
@@ -573,8 +489,6 @@ def test_resume_refuses_other_pictures_classes_and_weights(folder, tmp_path, cap
                "--data-dir", pictures, "--out", tmp_path / "out"]
     run_here(capsys, *options)
     (tmp_path / "out/metrics.json").unlink()            # as if stopped before the end
-    run_here(capsys, *options, "--resume")
-    (tmp_path / "out/metrics.json").unlink()
 
     def refused(name):
         with pytest.raises(CheckpointError, match=name):
@@ -621,11 +535,11 @@ def test_two_processes_do_what_one_does(folder, tmp_path):
     """Dropout and BatchNorm's batches differ between processes, so this network has neither."""
     options = [*SMALL, "--data-dir", folder, "--freeze-batchnorm", "--scenarios", "finetune",
                "freeze", "--batch-size", 6, "--arch", "shufflenet_v2_x0_5"]
-    _, two = at_once(
+    _, (printed, errors) = at_once(
         lambda: run(*options, "--out", tmp_path / "one"),
         lambda: run(*options, "--out", tmp_path / "two", launcher=[
             "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]))
-    assert two.stdout.count("frozen  epoch 2/2") == 1 and "Warning" not in two.stderr
+    assert printed.count("frozen  epoch 2/2") == 1 and "Warning" not in errors
     one, two = (metrics_of(tmp_path / name) for name in ("one", "two"))
     assert (one["processes"], two["processes"]) == (1, 2)
     for name in ("finetune", "freeze"):
@@ -637,9 +551,9 @@ def test_two_processes_do_what_one_does(folder, tmp_path):
 
 @pytest.mark.long
 def test_the_offline_experiment(tmp_path):
-    done = run("--quick", "--data", "synthetic", "--arch", "shufflenet_v2_x0_5",
-               "--out", tmp_path)
-    assert "*** SYNTHETIC DATA" in done.stdout and "drawn ants and bees" in done.stdout
+    printed, _ = run("--quick", "--data", "synthetic", "--arch", "shufflenet_v2_x0_5",
+                     "--out", tmp_path)
+    assert "*** SYNTHETIC DATA" in printed and "drawn ants and bees" in printed
     metrics = metrics_of(tmp_path)
     assert metrics["data"] == "synthetic"
     assert metrics["weights"] == "weights learned from drawn shapes"
@@ -652,7 +566,7 @@ def test_the_offline_experiment(tmp_path):
     (["--arch", "resnet99"], "resnet99 is unknown"),
     (["--weights", "no/such/file.pth"], "no/such/file.pth: No such file"),
     (["--device", "quantum"], "--device quantum cannot be used"),
-    (["--scratch-rate", "1e30", "--scenarios", "scratch"], "try a learning rate"),
+    (["--scratch-rate", "1e30", "--scenarios", "scratch"], "try a learning rate ten times smaller"),
     (["--data", "synthetic"], "--data-dir is for real data"),
     (["--epochs", "0"], "--epochs"), (["--batch-size", "1"], "--batch-size expects at least two"),
     (["--arch", "alexnet"], "AlexNet cannot be trained on pictures of 33 x 33 pixels"),
@@ -662,7 +576,7 @@ def test_the_offline_experiment(tmp_path):
 def test_wrong_use_is_one_line_and_exit_code_2(arguments, message, folder, tmp_path, capsys):
     (tmp_path / "finetune.pth").touch()         # of an older run, which a mistake must not cost
     error = failing_run(capsys, "--data-dir", folder, *SMALL, "--out", tmp_path, *arguments)
-    assert (tmp_path / "finetune.pth").exists() or message == "try a learning rate"
+    assert (tmp_path / "finetune.pth").exists() or "learning rate" in message
     assert message in error and error.splitlines()[-1].count("error: ") == 1
 
 
@@ -685,27 +599,25 @@ def test_a_fresh_run_leaves_nothing_of_an_older_one(folder, tmp_path, capsys, mo
                         lambda args, name, figure: (tmp_path / name).touch())
     for name in ("mistakes_scratch.png", "predictions_finetune.png", "scratch.pth", "own.png"):
         (tmp_path / name).touch()
-    options = [*SMALL, "--data-dir", folder, "--out", tmp_path, "--scenarios", "freeze"]
-    run_here(capsys, *options, "--resume")
-    assert (tmp_path / "scratch.pth").exists()
-    run_here(capsys, *options)
+    run_here(capsys, *SMALL, "--data-dir", folder, "--out", tmp_path, "--scenarios", "freeze")
     left = {path.name for path in tmp_path.iterdir()} - {"mistakes_freeze.png"}
     assert left == {"checkpoints", "metrics.json", "freeze.pth", "learning_curves.png",
                     "predictions_freeze.png", "own.png"}
 
 
 def test_without_a_network_insects_are_drawn_and_weights_are_named(tmp_path, capsys, monkeypatch):
-    def unreachable(*_, **options):
-        raise DownloadError("no network")
+    def unreachable(url, path, **options):
+        raise DownloadError(f"no network, put it at {path}")
 
-    monkeypatch.setattr("data.hymenoptera.find_hymenoptera", unreachable)
+    monkeypatch.setattr("data.hymenoptera.download", unreachable)
+    monkeypatch.setattr("data.hymenoptera.FOLDER", str(tmp_path / "hymenoptera_data"))
     monkeypatch.setattr(tl, "download", unreachable)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(experiment, "save_figure", lambda *_: None)
     error = failing_run(capsys, "--data", "real", "--out", tmp_path)
-    assert error == "error: no network\n"
+    assert error == f"error: no network, put it at {tmp_path}/hymenoptera_data.zip\n"
     error = failing_run(capsys, "--quick", "--weights", "imagenet", "--out", tmp_path)
-    assert "ImageNet weights of resnet18 are not available (no network)" in error
+    assert error.startswith(f"error: no network, put it at {tmp_path}/checkpoints/resnet18-")
     monkeypatch.setattr(tl, "build_model", lambda *_: TinyNet())
     printed = run_here(capsys, "--quick", "--scenarios", "freeze", "--out", tmp_path)
     assert "not available: no network" in printed and "*** SYNTHETIC DATA" in printed
@@ -713,15 +625,14 @@ def test_without_a_network_insects_are_drawn_and_weights_are_named(tmp_path, cap
 
 def test_without_torch_one_line_says_how_to_install_it(tmp_path):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
-    done = run("--help", expect=2, env={"PYTHONPATH": str(tmp_path)})
-    assert done.stderr == "error: torch is missing: python -m pip install torch torchvision\n"
+    _, errors = run("--help", expect=2, env={"PYTHONPATH": str(tmp_path)})
+    assert errors == "error: torch is missing: python -m pip install torch torchvision\n"
 
 
 def test_help_explains_every_flag(capsys):
     with pytest.raises(SystemExit):
         tl.main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for flag in ("--data", "--data-dir", "--out", "--epochs", "--seed", "--resume", "--quick",
-                 "--arch", "--weights", "--device", "--freeze-batchnorm", "--scenarios"):
+    for flag in ("--data-dir", "--resume", "--quick", "--arch", "--weights", "--scenarios"):
         assert flag in text
     assert "224 for photographs, 48 for drawings" in text
