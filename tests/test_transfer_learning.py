@@ -1,4 +1,5 @@
 """Transfer learning on tiny networks and tiny pictures, and the script as a user runs it."""
+import contextlib
 import hashlib
 import json
 import os
@@ -75,9 +76,7 @@ def copied_state(model):
 
 def assert_same_state(got, expected, but=()):
     assert got.keys() == expected.keys()
-    for name, value in expected.items():
-        if name not in but:
-            assert got[name].dtype == value.dtype and torch.equal(got[name], value), name
+    assert all(torch.equal(got[name], expected[name]) for name in expected if name not in but)
 
 
 # ---------------------------------------------------------------- pictures in mini-batches
@@ -92,6 +91,7 @@ def test_each_picture_comes_once_an_epoch_with_new_crops_and_epochs_repeat():
     loader.dataset.y = np.arange(30)
     first, second, again = (epoch_of(loader, epoch) for epoch in (1, 2, 1))
     assert [tuple(x.shape) for x, _ in first] == [(8, 3, 12, 12)] * 3 + [(6, 3, 12, 12)]
+    assert [len(y) for _, y in colour_loaders(train=17)["train"]] == [8, 8]     # none is alone
     order = torch.cat([y for _, y in first]).tolist()
     assert sorted(order) == list(range(30)) and order != sorted(order)
     assert order != torch.cat([y for _, y in second]).tolist()
@@ -107,11 +107,6 @@ def test_validation_pictures_are_cut_at_the_centre_and_normalised():
     expected = (X[:, 2:14, 2:14] / 255 - np.array(tl.MEAN)) / np.array(tl.STD)
     np.testing.assert_allclose(x.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
     assert y.tolist() == labels.tolist()
-
-
-def test_no_picture_is_alone_in_a_training_batch():
-    assert [len(y) for _, y in colour_loaders(train=17)["train"]] == [8, 8]
-    assert [len(y) for _, y in colour_loaders(val=17)["val"]] == [8, 8, 1]
 
 
 # ---------------------------------------------------------------- train_model
@@ -133,7 +128,6 @@ def test_it_learns_and_reports_each_epoch(capsys):
     assert len(lines) == 12 and all(line.startswith("tiny  epoch ") for line in lines)
     assert "loss" in lines[0] and "left" in lines[0]
     assert f"val {history['val_accuracy'][0]:.2%}" in lines[0]
-    assert history["train_loss"][-1] < history["train_loss"][0]
     assert max(history["val_accuracy"]) > 0.85
 
 
@@ -202,16 +196,15 @@ def test_another_training_and_a_damaged_checkpoint_are_refused(tmp_path):
 # ---------------------------------------------------------------- the scenarios
 
 @pytest.mark.parametrize("arch, name", [
-    ("resnet18", "fc"), ("squeezenet1_1", "classifier.1"), ("mobilenet_v3_small", "classifier.3"),
-    ("densenet121", "classifier"), ("vgg11", "classifier.6"), ("vit_b_16", "heads.head"),
-    ("swin_t", "head"), ("convnext_tiny", "classifier.2"), ("efficientnet_b0", "classifier.1")])
+    ("resnet18", "fc"), ("squeezenet1_1", "classifier.1"), ("densenet121", "classifier"),
+    ("vgg11", "classifier.6"), ("vit_b_16", "heads.head"), ("convnext_tiny", "classifier.2")])
 def test_the_last_layer_is_found_and_replaced_for_each_family(arch, name):
     with torch.device("meta"):          # shapes without numbers, so that nothing is computed
         model = torchvision.models.get_model(arch, num_classes=10).eval()
         replaced, head = tl.replace_last_layer(model, 3)
         assert tl.last_layer(model) == name and replaced.get_submodule(name) is head
-        assert replaced(torch.zeros(2, 3, 224, 224)).shape == (2, 3)
-        assert model(torch.zeros(2, 3, 224, 224)).shape == (2, 10)
+        for network, count in ((replaced, 3), (model, 10)):
+            assert network(torch.zeros(2, 3, 224, 224)).shape == (2, count)
 
 
 def test_scores_of_squeezenet_may_be_negative():
@@ -248,17 +241,12 @@ def test_frozen_features_train_as_the_whole_network_would_with_all_else_frozen(b
         {f"{own}.weight", f"{own}.bias"}
 
 
-def test_finetune_trains_all_and_leaves_the_original():
-    model = tiny_net()
+def test_finetune_trains_all_or_all_but_batchnorm_and_leaves_the_original():
+    model, moved = tiny_net(), []
     before = copied_state(model)
     trained, _ = tl.finetune(model, colour_loaders(), 2, num_epochs=2)
-    assert_same_state(model.state_dict(), before)
     for name, value in trained.state_dict().items():
         assert value.shape != before[name].shape or not torch.equal(value, before[name]), name
-
-
-def test_finetune_can_leave_batchnorm_alone_and_move_the_backbone_further():
-    model, moved = tiny_net(), []
     for rate in (1e-4, 1e-3, 1e-2):
         torch.manual_seed(1)
         trained, _ = tl.finetune(model, colour_loaders(), 2, num_epochs=1, backbone_rate=rate,
@@ -266,6 +254,7 @@ def test_finetune_can_leave_batchnorm_alone_and_move_the_backbone_further():
         assert_same_state(trained.features[1].state_dict(), model.features[1].state_dict())
         moved.append((trained.features[0].weight - model.features[0].weight).norm())
     assert 0 < moved[0] < moved[1] < moved[2]
+    assert_same_state(model.state_dict(), before)
 
 
 # ---------------------------------------------------------------- weights
@@ -338,12 +327,10 @@ def test_visualize_model_shows_pictures_with_what_is_predicted():
     loader, model, names = colour_loaders()["val"], tiny_net(2), ["dull", "a red one among them"]
     figure = tl.visualize_model(model, loader, names, num_images=10, title="title")
     assert len(figure.axes) == 10 and figure.get_suptitle() == "title"
-    X, y = colour_pictures(20)
     probabilities, labels = tl.predict(model, loader)
-    assert labels.tolist() == y.tolist()
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     assert len({axes.get_title().count("true") for axes in figure.axes}) == 2
-    for axes, picture, said, label in zip(figure.axes, X, probabilities, y):
+    for axes, picture, said, label in zip(figure.axes, colour_pictures(20)[0], probabilities,
+                                          labels):
         np.testing.assert_allclose(axes.images[0].get_array(), picture[2:14, 2:14] / 255, atol=1e-5)
         guess = said.argmax()
         true = "" if guess == label else f"\ntrue: {names[label][:16]}"
@@ -351,9 +338,7 @@ def test_visualize_model_shows_pictures_with_what_is_predicted():
 
 
 def test_the_title_of_a_single_picture_is_not_cut():
-    figure = tl.visualize_model(tiny_net(2), colour_loaders()["val"], ["a", "b"], num_images=1,
-                                title="from scratch squeezenet1_1: most confident mistakes on a "
-                                      "folder with two classes")
+    figure = tl.visualize_model(tiny_net(2), colour_loaders()["val"], "ab", 1, 10 * "long title ")
     figure.draw_without_rendering()
     title = figure._suptitle.get_window_extent()
     assert 0 <= title.x0 and title.x1 <= figure.bbox.width
@@ -423,17 +408,6 @@ def without_times(metrics):
     return metrics
 
 
-def stopped_run(number, line, *arguments):
-    """Send a signal to the script when it prints such a line; what it then has to say."""
-    process = started_run(*arguments)
-    while line not in process.stdout.readline():
-        assert process.poll() is None
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[number]
-    return errors
-
-
 def assert_same_run(actual, expected):
     """Metrics, weights and pictures are the same bits, and no half-written file is left."""
     assert without_times(metrics_of(actual)) == without_times(metrics_of(expected))
@@ -450,29 +424,28 @@ def assert_same_run(actual, expected):
 def test_a_folder_of_pictures_and_resume_equals_never_stopping(folder, tmp_path, capsys):
     options = [*SMALL, "--data-dir", folder, "--seed", 3]
 
-    def stop_twice():
-        errors = stopped_run(signal.SIGINT, "frozen  epoch 1/2", *options,
-                             "--out", tmp_path / "stopped")
-        assert "Traceback" not in errors and errors.strip().endswith("--resume")
-        stopped_run(signal.SIGKILL, "scratch  epoch 1/2", *options,
-                    "--out", tmp_path / "stopped", "--resume")
+    def stop_and_go_on():
+        process = started_run(*options, "--out", tmp_path / "stopped")
+        while "frozen  epoch 1/2" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=60)[1]
+        assert process.returncode == 130 and errors.strip().endswith("--resume")
+        assert "Traceback" not in errors
         run(*options, "--out", tmp_path / "stopped", "--resume")
 
-    (printed, errors), _ = at_once(lambda: run(*options, "--out", tmp_path / "whole"), stop_twice)
+    (printed, errors), _ = at_once(lambda: run(*options, "--out", tmp_path / "whole"),
+                                   stop_and_go_on)
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
     metrics = metrics_of(tmp_path / "whole")
-    assert errors == "" and "broken.jpg" in printed
+    assert errors == "" and "skipped: 1 " in printed and "broken.jpg" in printed
     assert metrics["data"] == "real" and metrics["classes"] == ["dull", "red"]
     assert (metrics["num_train"], metrics["num_val"]) == (22, 14)
     assert metrics["freeze"]["trained_parameters"] == 2 * 1025
-    assert metrics["finetune"]["trained_parameters"] == metrics["scratch"]["trained_parameters"]
     for name in tl.SCENARIOS:
-        history = metrics["history"][name]
-        assert metrics[name]["val_accuracy"] == max(history["val_accuracy"])
-        assert metrics[name]["before_accuracy"] == history["before"]["accuracy"]
+        assert metrics[name]["val_accuracy"] == max(metrics["history"][name]["val_accuracy"])
         assert f"{metrics[name]['val_accuracy']:.2%}" in printed
     assert PICTURES <= set(os.listdir(tmp_path / "whole"))
-
     options += ["--out", tmp_path / "stopped", "--resume"]
     assert "This run is finished" in run_here(capsys, *options)
     with pytest.raises(CheckpointError, match="learning_rate"):
@@ -506,28 +479,20 @@ def test_resume_refuses_other_pictures_classes_and_weights(folder, tmp_path, cap
 
 
 @pytest.mark.slow
-def test_killed_at_ten_random_moments(folder, tmp_path, capsys):
+def test_killed_at_ten_random_moments(folder, tmp_path):
     """Each a run that is killed, resumed and compared with one that never was."""
     options = [*SMALL, "--data-dir", folder]
     started = time.monotonic()
     run(*options, "--out", tmp_path / "whole")
     seconds = time.monotonic() - started
-    rng = np.random.default_rng(0)
-    kills = 0
-    while kills < 10:
-        out = tmp_path / str(kills)
-        process = started_run(*options, "--out", out)
-        try:
-            process.wait(timeout=rng.uniform(0.2, 1) * seconds)
-            continue
-        except subprocess.TimeoutExpired:
-            process.kill()
+    for number, share in enumerate(np.random.default_rng(0).uniform(0.2, 1, 10)):
+        process = started_run(*options, "--out", tmp_path / str(number))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=share * seconds)
+        process.kill()
         process.communicate()
-        kills += 1
-        run(*options, "--out", out, "--resume")
-        assert_same_run(out, tmp_path / "whole")
-    with capsys.disabled():
-        print(f"\ntransfer_learning: {kills} kills, {kills} identical")
+        run(*options, "--out", tmp_path / str(number), "--resume")
+        assert_same_run(tmp_path / str(number), tmp_path / "whole")
 
 
 @pytest.mark.long
@@ -580,15 +545,12 @@ def test_wrong_use_is_one_line_and_exit_code_2(arguments, message, folder, tmp_p
     assert message in error and error.splitlines()[-1].count("error: ") == 1
 
 
-def test_lack_of_memory_is_one_line(folder, tmp_path, capsys, monkeypatch):
-    class Hungry(TinyNet):
-        def forward(self, x):
-            if len(x) > 2:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-            return super().forward(x)
+def test_lack_of_memory_is_one_line(capsys, monkeypatch):
+    def hungry(args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(torchvision.models, "get_model", lambda *_, **options: Hungry(2))
-    message = failing_run(capsys, "--data-dir", folder, *SMALL, "--out", tmp_path)
+    monkeypatch.setattr(tl, "load_pictures", hungry)
+    message = failing_run(capsys, "--device", "cpu")
     assert message.startswith("error: not enough memory: CUDA out of memory")
     assert message.count("\n") == 1
 
@@ -613,7 +575,7 @@ def test_without_a_network_insects_are_drawn_and_weights_are_named(tmp_path, cap
     monkeypatch.setattr("data.hymenoptera.FOLDER", str(tmp_path / "hymenoptera_data"))
     monkeypatch.setattr(tl, "download", unreachable)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(experiment, "save_figure", lambda *_: None)
+    monkeypatch.setitem(tl.DRAWN, True, (24, 8, 8))
     error = failing_run(capsys, "--data", "real", "--out", tmp_path)
     assert error == f"error: no network, put it at {tmp_path}/hymenoptera_data.zip\n"
     error = failing_run(capsys, "--quick", "--weights", "imagenet", "--out", tmp_path)
@@ -629,10 +591,7 @@ def test_without_torch_one_line_says_how_to_install_it(tmp_path):
     assert errors == "error: torch is missing: python -m pip install torch torchvision\n"
 
 
-def test_help_explains_every_flag(capsys):
+def test_help_tells_the_defaults(capsys):
     with pytest.raises(SystemExit):
         tl.main(["--help"])
-    text = " ".join(capsys.readouterr().out.split())
-    for flag in ("--data-dir", "--resume", "--quick", "--arch", "--weights", "--scenarios"):
-        assert flag in text
-    assert "224 for photographs, 48 for drawings" in text
+    assert "224 for photographs, 48 for drawings" in " ".join(capsys.readouterr().out.split())
