@@ -40,6 +40,7 @@ except ModuleNotFoundError as missing:
 
 SCENARIOS = {"finetune": "fine-tuned", "freeze": "frozen", "scratch": "from scratch"}
 COLOURS = {"finetune": "tab:blue", "freeze": "tab:orange", "scratch": "0.5"}
+MEASURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: red, green, blue
 # Drawn pictures: shapes to pretrain on, insects to train and to validate on; with --quick, fewer.
 DRAWN = {False: (3000, 244, 400), True: (120, 40, 40)}
@@ -146,10 +147,9 @@ def train_model(model, loaders, optimizer, scheduler, num_epochs, *,
     if resume and os.path.exists(checkpoint):
         history, best = _load(checkpoint, settings, parts)
     else:
-        loss, accuracy = evaluate(model, loaders["val"], criterion)
-        history = {"before": {"loss": loss, "accuracy": accuracy}, "train_loss": [],
-                   "train_accuracy": [], "val_loss": [], "val_accuracy": [], "best_epoch": 0,
-                   "seconds": 0.0}
+        loss, accuracy = one_pass(model, loaders["val"], criterion)
+        history = {"before": {"loss": loss, "accuracy": accuracy},
+                   **{name: [] for name in MEASURES}, "best_epoch": 0, "seconds": 0.0}
         best = None
     started -= history["seconds"]
     epochs_done, steps = len(history["val_accuracy"]), len(loaders["train"])
@@ -157,26 +157,21 @@ def train_model(model, loaders, optimizer, scheduler, num_epochs, *,
     network = model if count == 1 else nn.parallel.DistributedDataParallel(model)
     for epoch in range(epochs_done + 1, num_epochs + 1):
         set_epoch(loaders["train"], epoch)
-        model.train()
-        for norm in _batchnorms(model):
-            norm.train(norm.weight.requires_grad)
         text = f"epoch {epoch}/{num_epochs}"
-        loss, accuracy = _one_pass(
-            network, loaders["train"], criterion, optimizer,
-            lambda batch: progress.step(f"{text}  batch {batch}/{steps}"))
+        loss, accuracy = one_pass(network, loaders["train"], criterion, optimizer,
+                                  lambda batch: progress.step(f"{text}  batch {batch}/{steps}"))
         if not np.isfinite(loss):
             raise experiment.UserError(f"the loss is {loss} in epoch {epoch}: try a learning rate "
                                        "ten times smaller, or look for NaN in the weights")
         if count > 1:  # each has seen other pictures: the running statistics of the first count
             for buffer in model.buffers():
                 distributed.broadcast(buffer, src=0)
-        val_loss, val_accuracy = evaluate(model, loaders["val"], criterion)
+        val_loss, val_accuracy = one_pass(model, loaders["val"], criterion)
         scheduler.step()
         if best is None or val_accuracy > max(history["val_accuracy"]):
             best = copy.deepcopy(model.state_dict())
             history["best_epoch"] = epoch
-        for name, value in (("train_loss", loss), ("train_accuracy", accuracy),
-                            ("val_loss", val_loss), ("val_accuracy", val_accuracy)):
+        for name, value in zip(MEASURES, (loss, accuracy, val_loss, val_accuracy)):
             history[name].append(value)
         history["seconds"] = time.monotonic() - started
         if checkpoint and rank == 0:
@@ -186,27 +181,28 @@ def train_model(model, loaders, optimizer, scheduler, num_epochs, *,
     return history
 
 
-def evaluate(model, loader, criterion=nn.functional.cross_entropy):
-    """Mean (loss, accuracy) of a model over a loader, in evaluation mode; of all processes."""
-    model.eval()
-    with torch.no_grad():
-        return _one_pass(model, loader, criterion)
+def one_pass(model, loader, criterion=nn.functional.cross_entropy, optimizer=None,
+             report=lambda batch: None):
+    """Mean (loss, accuracy) over a loader, of all processes; with an optimizer, train on it.
 
-
-def _one_pass(network, loader, criterion, optimizer=None, report=lambda batch: None):
-    """Mean (loss, accuracy) over a loader, of all processes; with an optimizer, train on it."""
-    device = next(network.parameters()).device
+    report(batch) is called after each mini-batch, with its number from 1.
+    """
+    device, training = next(model.parameters()).device, optimizer is not None
+    model.train(training)
+    for norm in batchnorms(model):
+        norm.train(training and norm.weight.requires_grad)
     totals = np.zeros(3)
-    for batch, (x, y) in enumerate(loader, start=1):
-        y = y.to(device)
-        scores = network(x.to(device))
-        loss = criterion(scores, y)
-        if optimizer:
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        totals += [loss.item() * len(y), (scores.argmax(dim=1) == y).sum().item(), len(y)]
-        report(batch)
+    with torch.set_grad_enabled(training):
+        for batch, (x, y) in enumerate(loader, start=1):
+            y = y.to(device)
+            scores = model(x.to(device))
+            loss = criterion(scores, y)
+            if training:
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            totals += [loss.item() * len(y), (scores.argmax(dim=1) == y).sum().item(), len(y)]
+            report(batch)
     if processes()[1] > 1:
         totals = torch.from_numpy(totals).to(device)
         distributed.all_reduce(totals)
@@ -214,7 +210,7 @@ def _one_pass(network, loader, criterion, optimizer=None, report=lambda batch: N
     return loss / count, right / count
 
 
-def _batchnorms(model):
+def batchnorms(model):
     """The BatchNorm layers of a model."""
     return [module for module in model.modules()
             if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -291,7 +287,7 @@ def finetune(model, loaders, num_classes, *, num_epochs=15, learning_rate=0.003,
     Returns (trained copy, history of train_model).
     """
     model, head = replace_last_layer(model, num_classes)
-    for norm in _batchnorms(model):
+    for norm in batchnorms(model):
         norm.requires_grad_(not freeze_batchnorm)
     of_head = list(head.parameters())
     backbone = [weights for weights in model.parameters() if weights not in set(of_head)]
@@ -656,7 +652,10 @@ def compare(args, device):
     own = [f"{name}.npz" for name in ("pretraining", *SCENARIOS)]
     with contextlib.nullcontext() if rank else experiment.results_folder(args, *own):
         if rank == 0 and not args.resume:
-            remove_results(args.out)
+            for name in SCENARIOS:  # some may not be trained this time
+                for file in (f"predictions_{name}.png", f"mistakes_{name}.png", f"{name}.pth"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.remove(os.path.join(args.out, file))
         if model is None:
             model = pretrain(args, device, options("pretraining"))
         settings["hash of the pretrained weights"] = digest(
@@ -682,14 +681,6 @@ def compare(args, device):
                 metrics["history"], f"{args.arch} with {weights}, on {subject}"))
             experiment.save_metrics(args, metrics)
         return summary(metrics, args.out)
-
-
-def remove_results(out):
-    """Remove the weights and pictures of an older run, which may have trained more scenarios."""
-    for name in SCENARIOS:
-        for file in (f"predictions_{name}.png", f"mistakes_{name}.png", f"{name}.pth"):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(os.path.join(out, file))
 
 
 if __name__ == "__main__":

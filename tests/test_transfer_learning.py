@@ -133,7 +133,7 @@ def test_the_best_weights_are_restored_and_each_epoch_has_crops_of_its_own():
         return nn.functional.cross_entropy(scores, y if len(seen) < 60 else 1 - y)
 
     model = tiny_net(2)
-    before = tl.evaluate(model, loaders["val"])
+    before = tl.one_pass(model, loaders["val"])
     optimizer = torch.optim.Adam(model.parameters(), 0.05)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, 1)
     history = tl.train_model(model, loaders, optimizer, scheduler, 14, criterion=criterion)
