@@ -18,22 +18,19 @@ SHAPES = ["disc", "ring", "triangle", "square", "star", "cross", "striped oval",
 
 
 def load_synthetic_insects(seed, num_train, num_val, side=72):
-    """Draw ants and bees. The dict of data.hymenoptera.load_image_folder, without names."""
+    """Draw ants and bees. Returns the dict of data.hymenoptera.load_image_folder."""
     return _load(_insect, INSECTS, seed, num_train, num_val, side)
 
 
 def load_synthetic_shapes(seed, num_train, num_val, side=72):
-    """Draw shapes of 12 kinds, none of them an insect. The same dict, without names."""
+    """Draw shapes of 12 kinds, none of them an insect. Returns the same dict."""
     return _load(_shape, SHAPES, seed, num_train, num_val, side)
 
 
 def _load(draw, classes, seed, num_train, num_val, side):
     """Training and validation pictures from streams of their own."""
-    data = {"classes": list(classes)}
+    data = {"classes": classes}
     for part, number, count in (("train", 0, num_train), ("val", 1, num_val)):
-        if count < len(classes):
-            raise ValueError(f"num_{part} expects at least one picture of each of "
-                             f"{len(classes)} classes, got {count}")
         rng = np.random.default_rng([seed, len(classes), number])
         y = rng.permutation(np.arange(count) % len(classes))
         data[f"X_{part}"] = np.stack([_picture(draw, rng, classes[label], side) for label in y])
@@ -90,13 +87,13 @@ class Canvas:
         distance = np.hypot(self.u - a - along * (c - a), self.v - b - along * (d - b))
         return self._paint(distance - thickness / 2, colour, alpha)
 
-    def polygon(self, corners, colour, alpha=1.0):
+    def polygon(self, corners, colour):
         """A filled convex polygon; corners (K, 2) by growing angle."""
         distance = np.full_like(self.u, -np.inf)
         for (a, b), (c, d) in zip(corners, np.roll(corners, -1, axis=0)):
             normal = np.array([d - b, a - c]) / np.hypot(d - b, a - c)
             distance = np.maximum(distance, (self.u - a) * normal[0] + (self.v - b) * normal[1])
-        return self._paint(distance, colour, alpha)
+        return self._paint(distance, colour, 1)
 
     def stripes(self, cover, centre, angle, places, width, colour):
         """Bands across the u-axis of an ellipse that has just been painted."""

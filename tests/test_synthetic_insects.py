@@ -37,12 +37,6 @@ def test_no_two_pictures_are_alike(load, classes):
     assert len(pictures) == 60
 
 
-@both
-def test_too_few_pictures_are_refused(load, classes):
-    with pytest.raises(ValueError, match="num_val expects at least one picture of each"):
-        load(0, 24, 1)
-
-
 def test_colour_alone_does_not_tell_the_insects():
     """The nearest class by mean colour is right hardly more often than by chance."""
     data = load_synthetic_insects(0, 200, 200, side=32)
