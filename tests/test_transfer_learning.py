@@ -333,8 +333,11 @@ def started_run(*arguments, launcher=(), env=None):
 
 def run(*arguments, expect=0, **options):
     """(output, errors) of the script; its exit code must be as expected."""
-    process = started_run(*arguments, **options)
-    output, errors = process.communicate(timeout=300)
+    with started_run(*arguments, **options) as process:
+        try:
+            output, errors = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert process.returncode == expect, output + errors
     return output, errors
 
