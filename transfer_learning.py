@@ -401,12 +401,13 @@ def choose_device(name="auto"):
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else \
             "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cuda":  # under torchrun, each process takes a GPU of its own
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     try:
-        return torch.zeros(1, device=name).device
+        torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise experiment.UserError(f"--device {name} cannot be used ({error})") from None
+    if name == "cuda":  # under torchrun, each process takes a GPU of its own
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device(name)
 
 
 # ---------------------------------------------------------------- figures
