@@ -287,11 +287,13 @@ def finetune(model, loaders, num_classes, *, num_epochs=15, learning_rate=0.003,
     Returns (trained copy, history of train_model).
     """
     model, head = replace_last_layer(model, num_classes)
+    model.requires_grad_(True)
     for norm in batchnorms(model):
         norm.requires_grad_(not freeze_batchnorm)
-    of_head = list(head.parameters())
-    backbone = [weights for weights in model.parameters() if weights not in set(of_head)]
-    groups = [{"params": of_head, "lr": learning_rate}, {"params": backbone, "lr": backbone_rate}]
+    of_head = set(head.parameters())
+    backbone = [weights for weights in model.parameters() if weights not in of_head]
+    groups = [{"params": list(head.parameters()), "lr": learning_rate},
+              {"params": backbone, "lr": backbone_rate}]
     return model, _train_sgd(model, loaders, groups, num_epochs, **options)
 
 

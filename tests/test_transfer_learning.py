@@ -227,7 +227,7 @@ def test_frozen_features_train_as_the_whole_network_would_with_all_else_frozen(b
 
 
 def test_finetune_trains_all_or_all_but_batchnorm_and_leaves_the_original():
-    model, moved = tiny_net(), []
+    model, moved = tiny_net().requires_grad_(False), []     # as freeze leaves it
     before = copied_state(model)
     trained, _ = tl.finetune(model, colour_loaders(), 2, num_epochs=2)
     for name, value in trained.state_dict().items():
