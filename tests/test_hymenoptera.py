@@ -149,7 +149,7 @@ def zip_of(train=(123, 121), val=(70, 83), classes=("ants", "bees"), top="hymeno
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """find_hymenoptera() downloads server["content"] into an empty folder; raises where it is None."""
+    """find_hymenoptera() downloads server["content"]; if it is None, there is no network."""
     def download(url, path, progress):
         assert url == hymenoptera.URL and path == f"{server['folder']}.zip"
         if server["content"] is None:
