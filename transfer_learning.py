@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import copy
 import hashlib
-import io
 import os
 import re
 import sys
@@ -228,22 +227,34 @@ def predict(model, loader):
 
 def _save(path, settings, parts, history, best):
     """Write all that is needed to go on as if nothing had happened."""
-    file = io.BytesIO()
-    torch.save({**{name: part.state_dict() for name, part in parts.items()}, "best": best,
-                "rng": torch.get_rng_state()}, file)
-    # As an array of bytes, because a checkpoint has a checksum and torch.load checks none.
-    write_checkpoint(path, settings, {"history": history},
-                     {"torch": np.frombuffer(file.getbuffer(), dtype=np.uint8)})
+    optimizer = parts["optimizer"].state_dict()
+    tensors = {"rng/torch": torch.get_rng_state(),
+               **{f"model/{name}": value for name, value in parts["model"].state_dict().items()},
+               **{f"best/{name}": value for name, value in best.items()},
+               **{f"optimizer/{number}/{name}": value
+                  for number, values in optimizer["state"].items() for name, value in values.items()}}
+    write_checkpoint(path, settings, {"history": history, "param_groups": optimizer["param_groups"],
+                                      "scheduler": parts["scheduler"].state_dict()},
+                     {name: value.cpu().numpy() for name, value in tensors.items()})
 
 
 def _load(path, settings, parts):
     """Put everything back in its place. Returns (history, best)."""
     state, arrays = read_checkpoint(path, settings)
-    saved = torch.load(io.BytesIO(arrays["torch"]), map_location="cpu", weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(saved[name])
-    torch.set_rng_state(saved["rng"])
-    return state["history"], saved["best"]
+    found = {"optimizer": {}}
+    for name, array in arrays.items():
+        part, name = name.split("/", 1)
+        found.setdefault(part, {})[name] = torch.from_numpy(array)
+    of_parameters = {}
+    for name, value in found["optimizer"].items():
+        number, name = name.split("/")
+        of_parameters.setdefault(int(number), {})[name] = value
+    parts["model"].load_state_dict(found["model"])
+    parts["optimizer"].load_state_dict({"state": of_parameters,
+                                        "param_groups": state["param_groups"]})
+    parts["scheduler"].load_state_dict(state["scheduler"])
+    torch.set_rng_state(found["rng"]["torch"])
+    return state["history"], found["best"]
 
 
 # ---------------------------------------------------------------- the scenarios
