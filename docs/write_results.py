@@ -187,7 +187,7 @@ def said(name, results):
 
 
 def passage(name, results):
-    """What results.md says of a run: origin, outcome, pictures."""
+    """What results.md says of a run: origin, outcome, captions, pictures."""
     run, result, parts = RUNS[name], results.get(name), [said(name, results)]
     if result:
         machine = result.get("machine") or ", ".join(
