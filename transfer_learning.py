@@ -232,7 +232,8 @@ def _save(path, settings, parts, history, best):
                **{f"model/{name}": value for name, value in parts["model"].state_dict().items()},
                **{f"best/{name}": value for name, value in best.items()},
                **{f"optimizer/{number}/{name}": value
-                  for number, values in optimizer["state"].items() for name, value in values.items()}}
+                  for number, values in optimizer["state"].items()
+                  for name, value in values.items()}}
     write_checkpoint(path, settings, {"history": history, "param_groups": optimizer["param_groups"],
                                       "scheduler": parts["scheduler"].state_dict()},
                      {name: value.cpu().numpy() for name, value in tensors.items()})

@@ -8,7 +8,6 @@ N: number of images, of 28 x 28 pixels and one channel.
 """
 import gzip
 import os
-import textwrap
 import zlib
 
 import numpy as np
@@ -71,8 +70,8 @@ def _paths(folder, download, progress):
     """The paths of the four original files, downloaded where that is allowed."""
     missing = [name for name in FILES if not _find(folder, name)]
     lacks = "lacks" if os.path.isdir(folder) else "does not exist, so it lacks"
-    lacking = _lines(f"MNIST: {folder} {lacks} {', '.join(missing)}. Get what is missing from "
-                     f"{MIRRORS[0]} or put {NPZ} there.")
+    lacking = f"MNIST: {folder} {lacks} {', '.join(missing)}. Get what is missing from " \
+              f"{MIRRORS[0]} or put {NPZ} there."
     if missing and not download:
         raise DataError(lacking)
     mirrors = list(MIRRORS)
@@ -83,7 +82,7 @@ def _paths(folder, download, progress):
             # The mirror that worked comes first: a dead one costs its seconds only once.
             mirrors.sort(key=lambda mirror: mirror + name != url)
     except DownloadError as error:
-        raise DownloadError(f"{lacking}\n{_lines(str(error))}") from error
+        raise DownloadError(f"{lacking} {error}") from error
     return [_find(folder, name) for name in FILES]
 
 
@@ -92,11 +91,6 @@ def _find(folder, name):
     dotted = name.replace("-idx", ".idx")       # as some copies of MNIST are named
     paths = [os.path.join(folder, n) for n in (name[:-3], dotted[:-3], name, dotted)]
     return next(filter(os.path.isfile, paths), None)
-
-
-def _lines(text):
-    """A text in lines of at most 100 characters, with room for 'error: ' before the first."""
-    return textwrap.fill(text, 93, break_long_words=False, break_on_hyphens=False)
 
 
 def _read_idx(path):

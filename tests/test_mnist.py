@@ -87,15 +87,14 @@ def test_num_val_must_leave_something_to_train_on(tmp_path, num_val):
 @pytest.mark.parametrize("folder, present, lacks", [
     ("nowhere", [], "does not exist, so it lacks"), (".", [], "lacks"),
     (".", [TRAIN_LABELS, TEST_IMAGES], "lacks")])
-def test_what_is_missing_is_listed_whole_in_short_lines(tmp_path, folder, present, lacks):
+def test_what_is_missing_is_listed_whole(tmp_path, folder, present, lacks):
     write(tmp_path, {name: small_files()[name] for name in present})
     with pytest.raises(DataError) as caught:
         load_mnist(tmp_path / folder)
-    words = " ".join(str(caught.value).split())
+    words = str(caught.value)
     assert {name for name in FILES if name in words} == set(FILES) - set(present)
     assert f"{tmp_path / folder} {lacks} t" in words and "put mnist.npz there" in words
     assert data.mnist.MIRRORS[0] in words
-    assert all(len(line) <= 100 for line in f"error: {caught.value}".splitlines())
     assert sorted(os.listdir(tmp_path)) == sorted(present)
 
 
@@ -226,11 +225,9 @@ def test_missing_files_are_downloaded_and_the_mirror_that_works_is_asked_first(
 
 def test_a_failed_download_lists_all_that_is_missing(own_folder, mirrors):
     mirrors.pages.clear()
-    with pytest.raises(DownloadError, match="Not\\s+Found") as caught:
+    with pytest.raises(DownloadError, match="Not Found") as caught:
         load_mnist()
     assert all(name in str(caught.value) for name in FILES)
-    lines = str(caught.value).splitlines()
-    assert all(len(line) <= 93 or " " not in line for line in lines)    # or one long path
     assert {name.split("/")[1] for name, _ in mirrors.asked} == {TRAIN_IMAGES}
 
 

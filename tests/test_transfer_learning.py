@@ -350,11 +350,11 @@ def run_here(capsys, *arguments):
 
 
 def failing_run(capsys, *arguments):
-    """What a script that fails writes on standard error; it must exit with code 2."""
+    """The message of a script that fails, its lines joined; it must exit with code 2."""
     with pytest.raises(SystemExit) as stop:
         experiment.run(lambda: tl.main([str(argument) for argument in arguments]))
     assert stop.value.code == 2
-    return capsys.readouterr().err
+    return " ".join(capsys.readouterr().err.split()) + "\n"
 
 
 @pytest.fixture(scope="module")
