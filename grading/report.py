@@ -1,0 +1,578 @@
+"""What is said about verdicts, and where it is written: text, JSON, Gradescope, a grade book.
+
+Nothing here judges, and no student's code runs here. A Report holds the verdicts on some
+functions and displays them; the rest of the file writes reports down, for one submission or
+for a folder of them.
+"""
+import collections
+import contextlib
+import csv
+import dataclasses
+import functools
+import hashlib
+import html
+import io
+import json
+import math
+import multiprocessing
+import multiprocessing.connection
+import os
+import pathlib
+import re
+import shlex
+import sys
+import tempfile
+import textwrap
+import time
+import urllib.parse
+import zipfile
+
+from . import contract, judge
+
+VERSION = "2.0"
+HOME = pathlib.Path(__file__).resolve().parent.parent
+DERIVATIONS = "docs/derivations.md"
+MARKS = {"pass": "pass", "warn": "warn", "fail": "FAIL", "not judged": "not judged",
+         "missing": "missing"}
+TERMINAL_COLOURS = {"pass": 32, "warn": 33, "fail": 31, "not judged": 36, "missing": 35}
+COLOURS = {"pass": "#2a7d2a", "warn": "#a06a00", "fail": "#b00020", "not judged": "#1f6f8b",
+           "missing": "#7a3e9d"}
+MEANINGS = {
+    "pass": "right in every case that was tried",
+    "warn": "right, with the weakness that is named; full points",
+    "fail": "a wrong number, shape or crash on what the assignment asks; no points",
+    "not judged": "waits for its forward pass; costs no points of its own",
+    "missing": "no such function, or no such file; no points",
+}
+
+
+@functools.cache
+def version():
+    """The version with a fingerprint of the grader's files: it changes when they change."""
+    files = [HOME / "autograder.py", *sorted((HOME / "grading").glob("*.py"))]
+    text = b"".join(path.read_bytes() for path in files)
+    return f"{VERSION}+{hashlib.sha256(text).hexdigest()[:8]}"
+
+
+# ---------------------------------------------------------------- one report
+
+class Report:
+    """The verdicts {name: Verdict} on some functions, displayed by Python and by notebooks."""
+
+    def __init__(self, verdicts, seed=0):
+        self.verdicts, self.seed = dict(verdicts), seed
+
+    @property
+    def right(self):
+        """The names of the functions that are right (pass or warn)."""
+        return [name for name, v in self.verdicts.items() if v.status in ("pass", "warn")]
+
+    @property
+    def failed(self):
+        """Whether any function is not right."""
+        return len(self.right) < len(self.verdicts)
+
+    def earned(self, points=None):
+        """{function: points that it earns}.
+
+        points is {function: number}, or a number that the functions share equally, or None for
+        one point each. Raises ValueError for points on a function that is not in the report.
+        A function that is not judged earns the share that the judged ones earn together: its
+        mistake, the wrong forward pass, has been paid for already.
+        """
+        worth = points_of(self.verdicts, points)
+        judged = [n for n, v in self.verdicts.items() if n in worth and v.status != "not judged"]
+        possible = sum(worth[name] for name in judged)
+        share = sum(worth[name] for name in judged if name in self.right) / (possible or 1)
+        return {name: float(worth[name] * (name in self.right if name in judged else share))
+                for name in worth}
+
+    def score(self, points=None):
+        """The points earned in all, as a float: the last line of an nbgrader cell."""
+        return float(sum(self.earned(points).values()))
+
+    def raise_if_failed(self):
+        """Raise AssertionError with what is wrong, unless every function is right."""
+        if self.failed:
+            wrong = {n: v for n, v in self.verdicts.items() if n not in self.right}
+            raise AssertionError("\n" + Report(wrong, self.seed).text())
+
+    def summary(self):
+        """One line: how many are right."""
+        counts = collections.Counter(verdict.status for verdict in self.verdicts.values())
+        parts = ", ".join(f"{counts[status]} {status}" for status in MARKS if counts[status])
+        return f"{len(self.right)} of {len(self.verdicts)} right: {parts} (seed {self.seed})"
+
+    def legend(self, width=80):
+        """What the verdicts that occur mean, as lines."""
+        occurring = {verdict.status for verdict in self.verdicts.values()} - {"pass"}
+        return legend(width, [status for status in MARKS if status in occurring])
+
+    def text(self, width=80, brief=False):
+        """Each verdict, the summary and what the verdicts mean."""
+        writer = Lines(self.verdicts, width, brief)
+        lines = [line for verdict in self.verdicts.values() for line in writer.add(verdict)]
+        return "\n".join([*lines, "", self.summary(), *self.legend(width)])
+
+    __repr__ = text
+
+    def _repr_html_(self):
+        rows = []
+        for name, verdict in self.verdicts.items():
+            said = "<br>".join(html.escape(line) for line in details(verdict))
+            rows.append(f'<tr><td style="text-align:left"><code>{html.escape(name)}</code></td>'
+                        f"{coloured_cell(verdict.status)}"
+                        f'<td style="text-align:left">{said}</td></tr>')
+        said = "<br>".join(html.escape(line) for line in [self.summary(), *self.legend(200)])
+        return f"<table>{''.join(rows)}</table><p>{said}</p>"
+
+
+def coloured_cell(status):
+    """A cell of an HTML table with a verdict."""
+    return f'<td style="color:{COLOURS[status]};font-weight:bold">{MARKS[status]}</td>'
+
+
+def points_of(names, points=None):
+    """{function: points} from such a mapping, from a number to be shared equally, or from None."""
+    if points is None or isinstance(points, (int, float)):
+        return dict.fromkeys(names, 1 if points is None else points / max(1, len(names)))
+    if unknown := [name for name in points if name not in names]:
+        raise ValueError(f"points are given for {', '.join(unknown)}, which is not graded here")
+    return dict(points)
+
+
+def legend(width, statuses=tuple(MARKS)):
+    """What verdicts mean, as lines."""
+    return [line for status in statuses
+            for line in textwrap.wrap(f"{status:12}{MEANINGS[status]}", width,
+                                      subsequent_indent=" " * 12)]
+
+
+def details(verdict):
+    """What is said about a verdict, a line for each thing, the most useful first."""
+    yield from verdict.diagnosis.splitlines()
+    if verdict.case:
+        yield f"case: {verdict.case}"
+    if verdict.place and verdict.expected is not None:
+        yield (f"{verdict.place}: expected {float(verdict.expected):.8g}, "
+               f"got {float(verdict.actual):.8g}")
+    if verdict.derivation and (HOME / DERIVATIONS).is_file():
+        yield f'see {DERIVATIONS}, "{verdict.derivation}"'
+
+
+class Lines:
+    """Turns verdicts, which may come in any order, into lines in the order of the names."""
+
+    def __init__(self, names, width=80, brief=False, coloured=False):
+        self.names, self.width, self.brief, self.coloured = list(names), width, brief, coloured
+        self.waiting, self.said = {}, None
+
+    def add(self, verdict):
+        """The lines that can be shown now that this verdict is known."""
+        self.waiting[verdict.name] = verdict
+        while self.names and self.names[0] in self.waiting:
+            yield from self.lines_of(self.waiting.pop(self.names.pop(0)))
+
+    def lines_of(self, verdict):
+        """A line with the verdict, and indented ones with the details."""
+        mark, said = MARKS[verdict.status], list(details(verdict))
+        if self.coloured:
+            mark = f"\033[{TERMINAL_COLOURS[verdict.status]}m{mark}\033[0m"
+        # What is wrong with a whole file is said once.
+        same = bool(said) and said == self.said and not self.brief
+        as_above = " (as above)" if same and verdict.status != "missing" else ""
+        yield f"{verdict.name:27} {mark}{as_above}"
+        self.said = said
+        for line in [] if same or self.brief else said:
+            yield from textwrap.wrap(line, self.width, initial_indent="    ",
+                                     subsequent_indent="    ", break_on_hyphens=False)
+
+
+# ---------------------------------------------------------------- JSON and Gradescope
+
+def finite(value):
+    """A value as JSON can hold it: numbers that are not finite become "nan", "inf" or "-inf"."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def as_json(report, points, files):
+    """What --json writes; docs/teaching.md describes the fields. files are paths."""
+    results = {name: {field: finite(value) for field, value in dataclasses.asdict(verdict).items()
+                      if field != "name"} for name, verdict in report.verdicts.items()}
+    return {"version": version(), "seed": report.seed,
+            "files": {path.name: sha256(path) for path in sorted(files) if path.is_file()},
+            "points": points, "score": round(report.score(points), 4), "results": results}
+
+
+def sha256(path):
+    """The SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write(path, text):
+    """Write a file whole or not at all: whoever reads it meanwhile gets the one before."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8", newline="")
+    os.replace(part, path)
+
+
+def write_json(path, value):
+    """Write a value as JSON."""
+    write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def gradescope(report, names, points, hidden=(), brief=False):
+    """The object of Gradescope's results.json. Functions without a verdict yet have 0 points."""
+    waiting = {name: judge.Verdict(name, "missing", "The autograder ended before this function.")
+               for name in names if name not in report.verdicts}
+    known = Report({**report.verdicts, **waiting}, report.seed)
+    earned, tests = known.earned(points), []
+    for number, name in enumerate(names, start=1):
+        verdict = known.verdicts[name]
+        output = [f"{MARKS[verdict.status]}: {MEANINGS[verdict.status]}"]
+        extra = {"verdict": verdict.status, "timed_out": verdict.timed_out}
+        if not brief:
+            output = [*details(verdict), *output]
+            extra["mistakes"] = list(verdict.mistakes)
+        tests.append({
+            "name": name, "number": str(number), "score": round(earned[name], 4),
+            "max_score": points[name],
+            "status": "passed" if name in known.right else "failed",
+            "output": "\n".join(output), "output_format": "text",
+            "visibility": "after_due_date" if name in hidden else "visible",
+            "extra_data": extra})
+    # A count would tell about the hidden functions before the due date.
+    return {"output": "" if hidden else known.summary(), "output_format": "text", "tests": tests,
+            "extra_data": {"version": version(), "seed": report.seed}}
+
+
+SETUP = """\
+#!/usr/bin/env bash
+apt-get update && apt-get install -y python3 python3-pip
+python3 -m pip install numpy
+"""
+RUN_AUTOGRADER = """\
+#!/usr/bin/env bash
+# Gradescope runs this in /autograder; the results are written after every function.
+python3 source/autograder.py submission --gradescope results/results.json {options} || true
+"""
+
+
+def gradescope_upload(path, options, points, key=None):
+    """Write the ZIP to be uploaded. With a stored key it holds no references, hence no solution."""
+    options = ["--points", "source/points.json", *options]
+    contents = {"points.json": json.dumps(points, indent=2).encode() + b"\n",
+                "autograder.py": (HOME / "autograder.py").read_bytes()}
+    for source in sorted((HOME / "grading").glob("*.py")):
+        if key is None or source.stem not in ("references", "mistakes"):
+            contents[f"grading/{source.name}"] = source.read_bytes()
+    if key is not None:
+        options += ["--key", "source/key.npz"]
+        contents["key.npz"] = pathlib.Path(key).read_bytes()
+    contents["setup.sh"] = SETUP.encode()
+    contents["run_autograder"] = RUN_AUTOGRADER.format(options=shlex.join(options)).encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            entry = zipfile.ZipInfo(name)           # dated 1980: same input, same bytes
+            executable = content.startswith(b"#!")
+            entry.external_attr = (0o100755 if executable else 0o100644) << 16
+            archive.writestr(entry, content)
+
+
+# ---------------------------------------------------------------- where functions are
+
+def python_files(folder):
+    """The .py files in a folder and below it, the least deep first, without hidden ones."""
+    files = [path for path in pathlib.Path(folder).rglob("*.py") if path.is_file() and not any(
+        part.startswith((".", "__")) for part in path.relative_to(folder).parts)]
+    return sorted(files, key=lambda path: (len(path.parts), path))
+
+
+def found_in(paths):
+    """{name: path} of the known functions that are defined in files, in the contract's order.
+
+    Of several files that define a function, the one with the name of its home comes first.
+    """
+    # Without NUL bytes, so that a file in UTF-16 is found too: the judge says what is wrong.
+    texts = {path: path.read_bytes().replace(b"\0", b"").decode(errors="replace")
+             for path in paths}
+    found = {}
+    for name, function in contract.FUNCTIONS.items():
+        definition = re.compile(rf"^(?:def|class)\s+{name}\b|^{name}\s*=", re.MULTILINE)
+        defining = [path for path, text in texts.items() if definition.search(text)]
+        if defining:
+            found[name] = min(defining, key=lambda path: path.stem != function.file)
+    return found
+
+
+def homes_of(names, paths):
+    """{name: path} of those names that have a home in files: defined there, or by the file's name."""
+    found, homes = found_in(paths), {}
+    by_stem = {path.stem: path for path in reversed(paths)}
+    for name in names:
+        home = found.get(name, by_stem.get(contract.FUNCTIONS[name].file))
+        homes.update({name: home} if home else {})
+    return homes
+
+
+def grade(names, homes, key, *, budget=None, on_verdict=None, **options):
+    """{name: Verdict}, in the order of names; homes is {name: path}. Options are the judge's."""
+    report, ends = on_verdict or (lambda verdict: None), time.monotonic() + (budget or 0)
+    verdicts = {}
+    for name in names:
+        if name not in homes:
+            verdicts[name] = judge.Verdict(name, "missing", "It is not in the files given.")
+            report(verdicts[name])
+    left = dict(homes)
+    while left := {name: path for name, path in left.items() if name not in verdicts}:
+        # One file for each role at a time: several may hold functions of the same role.
+        files = {}
+        for name, path in left.items():
+            files.setdefault(contract.FUNCTIONS[name].file, path)
+        some = [n for n, path in left.items() if files[contract.FUNCTIONS[n].file] == path]
+        seconds = max(1, ends - time.monotonic()) if budget else None
+        verdicts |= judge.grade(files, some, key, budget=seconds, on_verdict=report, **options)
+    return {name: verdicts[name] for name in names}
+
+
+# ---------------------------------------------------------------- a folder of submissions
+
+LARGEST_FILE, MOST_FILES = 5_000_000, 500       # of what is unpacked from a student's ZIP
+
+
+@functools.cache
+def answer_key(seed, path=None):
+    """The answer key of a seed, or one that is stored in a file."""
+    return contract.Key.load(path) if path else contract.Key(seed)
+
+
+def submissions_in(folder):
+    """{student: path}, sorted: each subfolder, and each ZIP without a folder of the same name."""
+    entries = sorted(pathlib.Path(folder).iterdir(), key=lambda path: (path.is_dir(), path.name))
+    return dict(sorted((path.stem if path.is_file() else path.name, path) for path in entries
+                       if not path.name.startswith((".", "__"))
+                       and (path.is_dir() or path.suffix.lower() == ".zip")))
+
+
+def unpack(archive_path, folder):
+    """Unpack the .py files of a ZIP. Raises ValueError for one that is broken or not harmless."""
+    try:
+        with zipfile.ZipFile(archive_path) as archive:
+            entries = [entry for entry in archive.infolist() if entry.filename.endswith(".py")]
+            if len(entries) > MOST_FILES:
+                raise ValueError(f"it holds more than {MOST_FILES} Python files")
+            for entry in entries:
+                name = pathlib.PurePosixPath(entry.filename.replace("\\", "/"))
+                if name.is_absolute() or ".." in name.parts or ":" in str(name):
+                    raise ValueError(f"it holds a file with the name {entry.filename!r}")
+                with archive.open(entry) as file:
+                    content = file.read(LARGEST_FILE + 1)
+                if len(content) > LARGEST_FILE:
+                    raise ValueError(f"{entry.filename} has more than {LARGEST_FILE:,} bytes")
+                target = pathlib.Path(folder, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError,
+            zipfile.zlib.error) as error:
+        raise ValueError(f"it cannot be unpacked: {error}") from error
+
+
+@contextlib.contextmanager
+def files_of(path):
+    """The .py files of a submission; those of a ZIP, also of one in its folder, are unpacked."""
+    archives = [path] if path.is_file() else sorted(path.rglob("*.zip"))
+    files = [] if path.is_file() else python_files(path)
+    if files or not archives:
+        yield files
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for archive in archives:
+            try:
+                unpack(archive, folder)
+            except ValueError as error:
+                raise ValueError(f"{archive.name}: {error}") from error
+        yield python_files(folder)
+
+
+def fingerprint(path, settings):
+    """What must be the same for a submission not to be graded again: its files and the settings."""
+    files = [path] if path.is_file() else [*python_files(path), *sorted(path.rglob("*.zip"))]
+    text = [repr(settings), *(f"{os.path.relpath(file, path)} {sha256(file)}" for file in files)]
+    return hashlib.sha256("\n".join(text).encode()).hexdigest()
+
+
+def grade_submission(path, names, seed, key_path, options):
+    """The verdicts on a submission as JSON, and a note where something is wrong with all of it."""
+    key, note, verdicts, files = answer_key(seed, key_path), "", {}, []
+    try:
+        with files_of(path) as files:
+            note = "" if files else "There is no .py file in the submission."
+            verdicts = grade(names, homes_of(names, files), key, **options)
+            return {"note": note, **as_json(Report(verdicts, seed), points_of(names), files)}
+    except (ValueError, OSError) as error:
+        return without_verdicts(names, seed, str(error))
+
+
+def without_verdicts(names, seed, note):
+    """The record of a submission that cannot be graded."""
+    verdicts = {name: judge.Verdict(name, "missing", "The submission could not be graded.")
+                for name in names}
+    return {"note": note, **as_json(Report(verdicts, seed), points_of(names), [])}
+
+
+def report_of(record):
+    """The Report that a record of a submission holds."""
+    verdicts = {name: judge.Verdict(name, **{**result, "mistakes": tuple(result["mistakes"])})
+                for name, result in record["results"].items()}
+    return Report(verdicts, record["seed"])
+
+
+def each_in_a_process(function, tasks, workers):
+    """Yields (name, result) of function(*arguments) as they end; tasks is {name: arguments}.
+
+    A process of its own for each, so that one that dies takes no other with it: the result is
+    None then. Forked, where that is safe, it has the answer key that was computed before.
+    """
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    waiting, running = list(tasks.items()), {}
+    while waiting or running:
+        while waiting and len(running) < workers:
+            name, arguments = waiting.pop(0)
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=send_result, args=(sender, function, arguments))
+            process.start()
+            sender.close()
+            running[receiver] = name, process
+        for receiver in multiprocessing.connection.wait(list(running)):
+            name, process = running.pop(receiver)
+            try:
+                result = receiver.recv()
+            except EOFError:
+                result = None
+            process.join()
+            yield name, result
+
+
+def send_result(sender, function, arguments):
+    """Call a function and send what it returns: the work of a process."""
+    sender.send(function(*arguments))
+
+
+def grade_class(students, out, names, points, seed, key_path, options, brief=False):
+    """Grade submissions {student: path} into a folder: a record and a text for each.
+
+    What has not changed since it was graded is not graded again. Progress goes to standard error.
+    """
+    settings = version(), seed, key_path and sha256(pathlib.Path(key_path)), list(names), options
+    prints = {student: fingerprint(path, settings) for student, path in students.items()}
+    tasks = {student: (path, names, seed, key_path, options) for student, path in students.items()
+             if read_record(out, student).get("fingerprint") != prints[student]}
+    for name in names if tasks else ():
+        answer_key(seed, key_path).cases(name)      # before the processes that share it
+    workers, started = os.cpu_count() or 1, time.monotonic()
+    for done, (student, record) in enumerate(each_in_a_process(grade_submission, tasks, workers), 1):
+        record = {"fingerprint": prints[student], **record} if record else \
+            without_verdicts(names, seed, "The grader was ended while grading it.")
+        record = {"student": student, **record}
+        write_json(out / "students" / f"{student}.json", record)
+        seconds = time.monotonic() - started
+        print(f"{done} of {len(tasks)}  {student}: {len(report_of(record).right)} of {len(names)} "
+              f"right; {seconds / done * (len(tasks) - done) / 60:.1f} minutes left",
+              file=sys.stderr, flush=True)
+    if tasks:
+        print(f"{len(tasks)} submissions in {time.monotonic() - started:.1f} seconds "
+              f"with {workers} workers", file=sys.stderr)
+    for student in students:
+        record = read_record(out, student)
+        write(out / "students" / f"{student}.txt", student_text(record, points, brief))
+
+
+def read_record(out, student):
+    """The record of a student; an empty one if there is none yet."""
+    try:
+        return json.loads((out / "students" / f"{student}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def student_text(record, points, brief=False):
+    """What a student is told, as text."""
+    report = report_of(record)
+    head = f"{record['student']}: {report.score(points):g} of {sum(points.values()):g} points"
+    return "\n".join([head, *filter(None, [record["note"]]), "", report.text(brief=brief), ""])
+
+
+# ---------------------------------------------------------------- the grade book
+
+def grade_book(records, names, points):
+    """grades.csv: a line for each student, sorted."""
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["student", "total", *names, "seed", "version", "timed_out", "note"])
+    for record in records:
+        earned = report_of(record).earned(points)
+        slow = [name for name in names if record["results"][name]["timed_out"]]
+        writer.writerow([record["student"], round(sum(earned.values()), 4),
+                         *(round(earned[name], 4) for name in names), record["seed"],
+                         record["version"], " ".join(slow), record["note"]])
+    return table.getvalue()
+
+
+def commonest_mistakes(records):
+    """[((function, what), how many)] the most frequent first: known mistakes, else a sentence."""
+    seen = collections.Counter()
+    for record in records:
+        for name, result in record["results"].items():
+            if result["status"] in ("fail", "warn"):
+                known = ", ".join(result["mistakes"])
+                seen[name, known or result["diagnosis"].split(". ")[0]] += 1
+    return sorted(seen.items(), key=lambda item: (-item[1], item[0]))
+
+
+def html_table(head, rows):
+    """An HTML table. Cells are text, or HTML where they start with "<"."""
+    def cells(tag, row):
+        return "".join(cell if cell.startswith("<td") else f"<{tag}>{cell}</{tag}>" for cell in row)
+
+    lines = [f"<tr>{cells('th', head)}</tr>", *(f"<tr>{cells('td', row)}</tr>" for row in rows)]
+    return "<table>\n" + "\n".join(lines) + "\n</table>"
+
+
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Grades</title><style>
+body {{ font-family: sans-serif; margin: 2em; }}
+table {{ border-collapse: collapse; margin-bottom: 2em; }}
+td, th {{ border: 1px solid #ccc; padding: 0.2em 0.6em; text-align: left; }}
+</style></head><body>
+<h1>{students} submissions</h1>
+<h2>Functions</h2>
+{functions}
+<h2>Commonest mistakes</h2>
+{mistakes}
+<h2>Students</h2>
+{rows}
+</body></html>
+"""
+
+
+def class_page(records, names, points):
+    """class.html: functions, commonest mistakes, students; one page without network."""
+    statuses = {name: collections.Counter(record["results"][name]["status"] for record in records)
+                for name in names}
+    functions = [[name, *(str(statuses[name][status]) for status in MARKS)] for name in names]
+    mistakes = [[str(count), name, html.escape(what)]
+                for (name, what), count in commonest_mistakes(records)[:30]]
+    rows = []
+    for record in records:
+        report, student = report_of(record), record["student"]
+        wrong = ", ".join(name for name in names if name not in report.right)
+        link = f"students/{urllib.parse.quote(student)}.txt"
+        rows.append([f'<td><a href="{link}">{html.escape(student)}</a></td>',
+                     f"{report.score(points):g}", html.escape(record["note"] or wrong)])
+    return PAGE.format(
+        students=len(records), functions=html_table(["function", *MARKS], functions),
+        mistakes=html_table(["how many", "function", "mistake"], mistakes),
+        rows=html_table(["student", "points", "not right"], rows))
