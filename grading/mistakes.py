@@ -36,6 +36,24 @@ def changed(gradients, **wrong):
     return compute
 
 
+def gradient_of(loss, name, **inputs):
+    """The gradient of a model's loss with respect to one of its inputs."""
+    def objective(shifts):
+        return loss(**{**inputs, name: inputs[name] + shifts})
+
+    return right.numerical_gradient(objective, inputs[name].shape, 1e-3)
+
+
+def paid_to_every_tie(x, pool_param, dout):
+    """dx of max pooling when every maximum of a window gets its dout in full."""
+    dx = np.zeros(x.shape)
+    for (i, j), rows, columns in right.pool_windows(x, pool_param):
+        window = x[:, :, rows, columns]
+        dx[:, :, rows, columns] += (window == window.max(axis=(2, 3), keepdims=True)) \
+            * dout[:, :, i, j, None, None]
+    return dx
+
+
 FULLY_CONNECTED = [*entries(
     "fc_forward",
     ("fc_without_bias", "out", "the bias is not added",
