@@ -98,13 +98,6 @@ def number(kind, least):
     return convert
 
 
-def file_name(word):
-    """A type for argparse: the name of a file."""
-    if not word:
-        raise argparse.ArgumentTypeError("expects the name of a file, got an empty one")
-    return pathlib.Path(word)
-
-
 def shard(word):
     """A type for argparse: I/N as (I, N)."""
     index, _, count = word.partition("/")
@@ -118,7 +111,7 @@ def parser_of_commands():
     parser = argparse.ArgumentParser(
         prog="autograder.py", description="Grade layers, update rules and models.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(["verdicts:", *report.legend(90), "",
+        epilog="\n".join(["verdicts:", *report.legend(), "",
                           "Without a FILE, the files next to this one are graded. The exit code is "
                           "0 if nothing failed,\n1 if something did, 2 for a wrong command or if "
                           "there is nothing to grade."]))
@@ -126,7 +119,7 @@ def parser_of_commands():
     add("words", nargs="*", metavar="NAME or FILE",
         help="functions (conv, conv_backward, rnn_layers; default: all) and .py files or folders")
     for file in FILES:
-        add(f"--{file.replace('_', '-')}", metavar="FILE", dest=file, type=file_name,
+        add(f"--{file.replace('_', '-')}", metavar="FILE", dest=file, type=pathlib.Path,
             help=f"grade this file in the place of {file}.py")
     add("--list", action="store_true", help="show what can be graded, and stop")
     add("--seed", type=number(int, 0), default=0, help="of the random cases (default: 0)")
@@ -138,26 +131,26 @@ def parser_of_commands():
         help="let submissions import a library that differentiates by itself (torch, jax, ...)")
     add("--points", metavar="FILE", help="JSON: what is graded, and for how many points")
     add("--brief", action="store_true", help="verdicts without explanations")
-    add("--json", metavar="FILE", type=file_name, help="write the verdicts to this file too")
-    add("--gradescope", metavar="FILE", type=file_name, help="write Gradescope's results.json")
+    add("--json", metavar="FILE", type=pathlib.Path, help="write the verdicts to this file too")
+    add("--gradescope", metavar="FILE", type=pathlib.Path, help="write Gradescope's results.json")
     add("--hidden", nargs="+", default=[], metavar="NAME",
         help="functions whose results Gradescope shows after the due date")
-    add("--make-gradescope", metavar="ZIP", type=file_name,
+    add("--make-gradescope", metavar="ZIP", type=pathlib.Path,
         help="write the upload for Gradescope, with the other options in it")
-    add("--submissions", metavar="DIR", type=file_name,
+    add("--submissions", metavar="DIR", type=pathlib.Path,
         help="grade a folder of students: a subfolder or a ZIP each")
-    add("--out", metavar="FOLDER", type=file_name, default=pathlib.Path("results/grades"),
+    add("--out", metavar="FOLDER", type=pathlib.Path, default=pathlib.Path("results/grades"),
         help="where the grade book goes (default: results/grades)")
     add("--shard", metavar="I/N", type=shard, default=(1, 1), help="every N-th student only")
     add("--key", metavar="FILE", help="use a stored answer key")
-    add("--make-key", metavar="FILE", type=file_name, help="store the answer key, and stop")
+    add("--make-key", metavar="FILE", type=pathlib.Path, help="store the answer key, and stop")
     return parser
 
 
 def parse(arguments):
     """The options, with names, paths and points worked out. A wrong command ends the program."""
     parser = parser_of_commands()
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     try:
         options.names, options.paths = names_and_paths(options.words)
         options.hidden = selected(options.hidden)
@@ -216,7 +209,7 @@ def grade_files(options):
         print("autograder.py: error: there is nothing to grade in what was given: --list shows "
               "which functions can be graded", file=sys.stderr)
         return 2
-    print("\n".join(["", graded.summary(), *graded.legend(width)]))
+    print("\n".join(["", graded.summary(), *graded.legend()]))
     if options.worth:
         print(f"{graded.score(points):g} of {sum(points.values()):g} points")
     return int(graded.failed)
@@ -275,6 +268,8 @@ def main(arguments=None):
         else:
             return grade_files(options)
         return 0
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         print(f"autograder.py: error: {error}", file=sys.stderr)
         return 2

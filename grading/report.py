@@ -103,33 +103,28 @@ class Report:
         parts = ", ".join(f"{counts[status]} {status}" for status in MARKS if counts[status])
         return f"{len(self.right)} of {len(self.verdicts)} right: {parts} (seed {self.seed})"
 
-    def legend(self, width=80):
-        """What the verdicts that occur mean, as lines."""
+    def legend(self):
+        """Lines: what the verdicts mean that occur."""
         occurring = {verdict.status for verdict in self.verdicts.values()} - {"pass"}
-        return legend(width, [status for status in MARKS if status in occurring])
+        return legend(status for status in MARKS if status in occurring)
 
     def text(self, width=80, brief=False):
         """Each verdict, the summary and what the verdicts mean."""
         writer = Lines(self.verdicts, width, brief)
         lines = [line for verdict in self.verdicts.values() for line in writer.add(verdict)]
-        return "\n".join([*lines, "", self.summary(), *self.legend(width)])
+        return "\n".join([*lines, "", self.summary(), *self.legend()])
 
     __repr__ = text
 
     def _repr_html_(self):
         rows = []
         for name, verdict in self.verdicts.items():
-            said = "<br>".join(html.escape(line) for line in details(verdict))
-            rows.append(f'<tr><td style="text-align:left"><code>{html.escape(name)}</code></td>'
-                        f"{coloured_cell(verdict.status)}"
-                        f'<td style="text-align:left">{said}</td></tr>')
-        said = "<br>".join(html.escape(line) for line in [self.summary(), *self.legend(200)])
+            said = "<br>".join(map(html.escape, details(verdict)))
+            rows.append(f'<tr><td style="text-align:left"><code>{name}</code></td>'
+                        f'<td style="color:{COLOURS[verdict.status]};font-weight:bold">'
+                        f'{MARKS[verdict.status]}</td><td style="text-align:left">{said}</td></tr>')
+        said = "<br>".join(map(html.escape, [self.summary(), *self.legend()]))
         return f"<table>{''.join(rows)}</table><p>{said}</p>"
-
-
-def coloured_cell(status):
-    """A cell of an HTML table with a verdict."""
-    return f'<td style="color:{COLOURS[status]};font-weight:bold">{MARKS[status]}</td>'
 
 
 def points_of(names, points=None):
@@ -141,11 +136,9 @@ def points_of(names, points=None):
     return dict(points)
 
 
-def legend(width, statuses=tuple(MARKS)):
-    """What verdicts mean, as lines."""
-    return [line for status in statuses
-            for line in textwrap.wrap(f"{status:12}{MEANINGS[status]}", width,
-                                      subsequent_indent=" " * 12)]
+def legend(statuses=MARKS):
+    """Lines of less than 80 characters: what verdicts mean."""
+    return [f"{status:12}{MEANINGS[status]}" for status in statuses]
 
 
 def details(verdict):
@@ -201,7 +194,8 @@ def as_json(report, points, files):
                       if field != "name"} for name, verdict in report.verdicts.items()}
     return {"version": version(), "seed": report.seed,
             "files": {path.name: sha256(path) for path in sorted(files) if path.is_file()},
-            "points": points, "score": round(report.score(points), 4), "results": results}
+            "points": points, "earned": {n: round(p, 4) for n, p in report.earned(points).items()},
+            "score": round(report.score(points), 4), "results": results}
 
 
 def sha256(path):
@@ -262,7 +256,7 @@ python3 source/autograder.py submission --gradescope results/results.json {optio
 
 def gradescope_upload(path, options, points, key=None):
     """Write the ZIP to be uploaded. With a stored key it holds no references, hence no solution."""
-    options = ["--points", "source/points.json", *options]
+    options = [*options, "--points", "source/points.json"]
     contents = {"points.json": json.dumps(points, indent=2).encode() + b"\n",
                 "autograder.py": (HOME / "autograder.py").read_bytes()}
     for source in sorted((HOME / "grading").glob("*.py")):
@@ -527,17 +521,15 @@ def commonest_mistakes(records):
         for name, result in record["results"].items():
             if result["status"] in ("fail", "warn"):
                 known = ", ".join(result["mistakes"])
-                seen[name, known or result["diagnosis"].split(". ")[0]] += 1
+                seen[name, known or result["diagnosis"].partition("\n")[0]] += 1
     return sorted(seen.items(), key=lambda item: (-item[1], item[0]))
 
 
 def html_table(head, rows):
-    """An HTML table. Cells are text, or HTML where they start with "<"."""
-    def cells(tag, row):
-        return "".join(cell if cell.startswith("<td") else f"<{tag}>{cell}</{tag}>" for cell in row)
-
-    lines = [f"<tr>{cells('th', head)}</tr>", *(f"<tr>{cells('td', row)}</tr>" for row in rows)]
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
+    """An HTML table of cells that are HTML."""
+    lines = ["".join(f"<th>{cell}</th>" for cell in head),
+             *("".join(f"<td>{cell}</td>" for cell in row) for row in rows)]
+    return "<table>\n" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "\n</table>"
 
 
 PAGE = """\
@@ -562,15 +554,15 @@ def class_page(records, names, points):
     """class.html: functions, commonest mistakes, students; one page without network."""
     statuses = {name: collections.Counter(record["results"][name]["status"] for record in records)
                 for name in names}
-    functions = [[name, *(str(statuses[name][status]) for status in MARKS)] for name in names]
-    mistakes = [[str(count), name, html.escape(what)]
+    functions = [[name, *(statuses[name][status] for status in MARKS)] for name in names]
+    mistakes = [[count, name, html.escape(what)]
                 for (name, what), count in commonest_mistakes(records)[:30]]
     rows = []
     for record in records:
         report, student = report_of(record), record["student"]
         wrong = ", ".join(name for name in names if name not in report.right)
         link = f"students/{urllib.parse.quote(student)}.txt"
-        rows.append([f'<td><a href="{link}">{html.escape(student)}</a></td>',
+        rows.append([f'<a href="{link}">{html.escape(student)}</a>',
                      f"{report.score(points):g}", html.escape(record["note"] or wrong)])
     return PAGE.format(
         students=len(records), functions=html_table(["function", *MARKS], functions),
