@@ -5,7 +5,9 @@ in a notebook the same steps are made without a process (Direct). Both take scri
 of steps, and answer each with a Reply:
 
     ["keep", slot, value]                   have a value at hand under a name
+    ["pack", [value...], slot]              the same for a tuple
     ["call", target, [value...], {}, slot]  call a function of the file, or a method; keep the result
+    ["attempt", ...]                        the same, but what it raises does not count
     ["get", at, parts]                      describe what is there: raw bytes of arrays, or a type
     ["put", at, key, value]                 at[key] = value
     ["fill", at, value]                     at[...] = value
@@ -50,7 +52,7 @@ DIFFERENTIATING = ("torch", "tensorflow", "jax", "autograd", "keras", "theano", 
 # ---------------------------------------------------------------- frames
 
 class Given:
-    """An array on its way to a worker, and the layout that it is to have there."""
+    """An array on its way to a worker, and the layout that it is to have there; or a tuple."""
 
     def __init__(self, array, layout="plain"):
         self.array, self.layout = array, layout
@@ -83,6 +85,8 @@ def encode(tree):
         if isinstance(value, At):
             return {"@": value.path}
         array, layout = (value.array, value.layout) if isinstance(value, Given) else (value, "plain")
+        if isinstance(array, tuple):
+            return {"()": array}
         if isinstance(array, np.generic):
             array = np.asarray(array)
         blobs.append(array.tobytes())
@@ -102,6 +106,8 @@ def decode(frame):
         nonlocal position
         if "@" in entry:
             return At(*entry["@"])
+        if "()" in entry:
+            return tuple(entry["()"])
         if "#" not in entry:
             return entry
         kind, shape, layout = entry["#"]
@@ -148,7 +154,7 @@ class Interpreter:
 
     def __init__(self, functions, folder="", sources=None):
         self.functions, self.folder, self.sources = functions, folder, sources or {}
-        self.slots = {}
+        self.slots = {"numpy": np}
 
     def run(self, script):
         """{"results": [...]} of the steps that give some; an "error" and its step if one raised."""
@@ -178,10 +184,20 @@ class Interpreter:
     def do_keep(self, slot, value):
         self.slots[slot] = value
 
+    def do_pack(self, parts, slot):
+        self.slots[slot] = tuple(map(self.found, parts))
+
     def do_call(self, target, arguments, options, slot):
         np.random.seed(0)
         function = self.functions[target] if isinstance(target, str) else self.found(target)
+        options = {name: self.found(value) for name, value in options.items()}
         self.slots[slot] = function(*map(self.found, arguments), **options)
+
+    def do_attempt(self, *call):
+        try:
+            self.do_call(*call)
+        except Exception:
+            pass                        # it is judged elsewhere
 
     def do_get(self, at, parts):
         return described(self.found(at), parts)
@@ -213,7 +229,7 @@ def described(value, parts=None):
     entry = {"type": kind.__name__[:60]}
     if parts and issubclass(kind, (list, tuple)):
         entries = list(list.__iter__(value) if issubclass(kind, list) else tuple.__iter__(value))
-        entry["parts"] = [described(part) if wanted else None
+        entry["parts"] = [described(part) if wanted else {"type": type(part).__name__[:60]}
                           for part, wanted in zip(entries, parts)]
         entry["length"] = len(entries)
     elif issubclass(kind, (np.ndarray, np.generic)):
@@ -541,7 +557,7 @@ class Process:
         self.settings = {"path": str(pathlib.Path(path).absolute()), "names": list(names),
                          "allow": list(allow),
                          "grader": [str(home), *map(str, home.parent.glob("autograder.py"))]}
-        self.process = None
+        self.process = self.about = None
 
     def start(self):
         """Start the process that is forked for every function."""
@@ -570,7 +586,8 @@ class Process:
             self.start()
         self.seconds, self.patience = seconds, 2 * seconds
         self.send({"seconds": seconds})
-        return self.receive()
+        self.about = self.receive()
+        return self.about
 
     def send(self, script):
         """Hand over a script; scripts wait in line, so that the worker is never idle."""
