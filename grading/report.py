@@ -78,10 +78,11 @@ class Report:
         points is {function: number}, or a number that the functions share equally, or None for
         one point each. Raises ValueError for points on a function that is not in the report.
         A function that is not judged earns the share that the judged ones earn together: its
-        mistake, the wrong forward pass, has been paid for already.
+        mistake, the wrong forward pass, has been paid for already. Out of time is no such reason.
         """
         worth = points_of(self.verdicts, points)
-        judged = [n for n, v in self.verdicts.items() if n in worth and v.status != "not judged"]
+        judged = [name for name, verdict in self.verdicts.items()
+                  if name in worth and (verdict.status != "not judged" or verdict.timed_out)]
         possible = sum(worth[name] for name in judged)
         share = sum(worth[name] for name in judged if name in self.right) / (possible or 1)
         return {name: float(worth[name] * (name in self.right if name in judged else share))
