@@ -653,8 +653,8 @@ def relu_cases(layer, rng):
     cases += swept(layer, rng, draw, 2) + broad(layer, rng, draw, (130, 140))
     add(DIFFERENT, of_all_sizes(rng, (4, 5)), out=Digits,
         dx=lambda i, dout: Digits(references.relu_gradients(i["x"], dout)["dx"]))
-    add("all numbers negative", -np.abs(rng.standard_normal((2, 3))) - 0.1)
     known = {"dx": lambda i, dout: Exact(references.relu_gradients(i["x"], dout)["dx"])}
+    add("all numbers negative", -np.abs(rng.standard_normal((2, 3))) - 0.1, **known)
     add("numbers between 0 and 1", rng.uniform(0.1, 0.9, (2, 3)), **known)
     add("numbers above 6", 10 ** rng.uniform(1, 6, (2, 3)), **known)
     add("numbers near 0", 1e-8 * away_from_kinks(rng, (2, 3)), **known)

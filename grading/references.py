@@ -169,7 +169,7 @@ def rnn(x, h0, Wx, Wh, b):
 
 def rnn_gradients(x, h0, Wx, Wh, b, dout, *, slope=lambda h: 1 - h ** 2,
                   carry=lambda dprev_h: dprev_h, way_back=np.transpose, select=lambda dout: dout,
-                  order=reversed, add=np.add):
+                  times=reversed, add=np.add):
     """dx, dh0, dWx, dWh, db by back-propagation through time.
 
     The keywords are there to be tampered with, by the table of mistakes.
@@ -177,7 +177,7 @@ def rnn_gradients(x, h0, Wx, Wh, b, dout, *, slope=lambda h: 1 - h ** 2,
     h, dout = [h0, *rnn(x, h0, Wx, Wh, b)], select(dout)
     dx, dprev_h = np.zeros(x.shape), np.zeros(h0.shape)
     sums = {"dWx": np.zeros(Wx.shape), "dWh": np.zeros(Wh.shape), "db": np.zeros(b.shape)}
-    for t in order(range(len(x))):
+    for t in times(range(len(x))):
         da = (dout[t] + carry(dprev_h)) * slope(h[t + 1])
         dx[t], dprev_h = da @ Wx.T, da @ way_back(Wh)
         step = gradients_of_sums(da, x[t], h[t], Wx, Wh)
@@ -190,19 +190,19 @@ def sigmoid(a):
     return 0.5 + 0.5 * np.tanh(0.5 * a)
 
 
-def lstm_step(x, prev_h, prev_c, Wx, Wh, b, *, order="ifog", last=np.tanh):
+def lstm_step(x, prev_h, prev_c, Wx, Wh, b, *, order="ifog", last=np.tanh, block=np.tanh):
     """(next_h, next_c): gates i, f, o and block input g; next_c = f·prev_c + i·g, next_h = o·tanh(c).
 
     `order` is that of the gates in the columns of Wx, Wh and b.
     """
     a = dict(zip(order, np.split(x @ Wx + prev_h @ Wh + b[..., None, :], 4, axis=-1)))
-    next_c = sigmoid(a["f"]) * prev_c + sigmoid(a["i"]) * np.tanh(a["g"])
+    next_c = sigmoid(a["f"]) * prev_c + sigmoid(a["i"]) * block(a["g"])
     return sigmoid(a["o"]) * last(next_c), next_c
 
 
-def lstm(x, h0, Wx, Wh, b, step=lstm_step):
+def lstm(x, h0, Wx, Wh, b, *, step=lstm_step, first_cell=None):
     """h (T, N, H): the step of lstm_step at every time; the cells start at 0."""
-    h, c, states = h0, np.zeros(h0.shape), []
+    h, c, states = h0, np.zeros(h0.shape) if first_cell is None else first_cell, []
     for t in range(x.shape[-3]):
         h, c = step(x[..., t, :, :], h, c, Wx, Wh, b)
         states.append(h)
@@ -234,14 +234,15 @@ def lstm_step_gradients(x, prev_h, prev_c, Wx, Wh, b, dout, *, gates=lstm_slopes
 
 
 def lstm_gradients(x, h0, Wx, Wh, b, dout, *, step=lstm_step_gradients,
-                   carry=lambda dprev_h, dprev_c: (dprev_h, dprev_c), add=np.add, order="ifog"):
+                   carry=lambda dprev_h, dprev_c: (dprev_h, dprev_c), add=np.add, order="ifog",
+                   times=reversed):
     """dx, dh0, dWx, dWh, db by back-propagation through time."""
     states = [(h0, np.zeros(h0.shape))]
     for x_t in x:
         states.append(lstm_step(x_t, *states[-1], Wx, Wh, b, order=order))
     dx, dprev_h, dprev_c = np.zeros(x.shape), np.zeros(h0.shape), np.zeros(h0.shape)
     sums = {"dWx": np.zeros(Wx.shape), "dWh": np.zeros(Wh.shape), "db": np.zeros(b.shape)}
-    for t in reversed(range(len(x))):
+    for t in times(range(len(x))):
         from_h, from_c = carry(dprev_h, dprev_c)
         d = step(x[t], *states[t], Wx, Wh, b, (dout[t] + from_h, from_c), order=order)
         dx[t], dprev_h, dprev_c = d["dx"], d["dprev_h"], d["dprev_c"]
