@@ -1354,26 +1354,115 @@ class Key:
     def __init__(self, seed=0):
         self.seed = seed
         self._cases = {}            # subject -> tuple of Case
-        self._stored = {}           # (function, number of the case) -> list of Prediction
+        # Of a key from a file: its arrays, the mistakes' sentences, and (function, id of the Case) ->
+        # pairs of a mistake's name and its outputs, packed.
+        self._store = self._sentences = self._stored = None
 
     def cases(self, name):
         """All cases of a function, the small ones first."""
         subject = next(s for s in SUBJECTS.values() if FUNCTIONS[name] in s.functions)
         if subject.name not in self._cases:
+            if self._stored is not None:
+                raise KeyError(f"this key has no answers for {name}")
             rng = np.random.default_rng([self.seed, list(SUBJECTS).index(subject.name)])
             with np.errstate(all="ignore"):
                 cases = sorted(subject.cases(subject, rng), key=lambda case: case.size)
             self._cases[subject.name] = tuple(cases)
-        wanted = FUNCTIONS[name].outputs
-        return tuple(case for case in self._cases[subject.name] if set(wanted) <= set(case.truth))
+        wanted = set(FUNCTIONS[name].outputs)
+        return tuple(case for case in self._cases[subject.name] if wanted <= set(case.truth))
 
     def predictions(self, name, case):
-        """Yields a Prediction for each known slip whose outputs would differ from the truth here."""
+        """Yields a Prediction for each known slip that would differ from the truth here."""
+        if self._stored is not None:
+            for mistake, outputs in self._stored.get((name, id(case)), ()):
+                yield Prediction(mistake, self._sentences[mistake], self._store.unpack(outputs))
+            return
         for mistake in mistakes.MISTAKES:
             if mistake.function == name:
                 outputs = consequences(mistake, case)
                 if outputs:
                     yield Prediction(mistake.name, mistake.sentence, outputs)
+
+    def save(self, path, names=None, *, largest=5000, largest_explained=100):
+        """Write the answers for `names` (default: all) to an .npz file that holds no formula.
+
+        Cases of more than `largest` numbers are left out, and the predictions of those of more than
+        `largest_explained`: failures are explained by small cases.
+        """
+        names = set(FUNCTIONS if names is None else names)
+        store, sentences = Store({}), {mistake.name: mistake.sentence for mistake in
+                                       mistakes.MISTAKES if mistake.function in names}
+        index = {"seed": self.seed, "sentences": sentences, "cases": {}, "predictions": []}
+        for subject in SUBJECTS.values():
+            wanted = [function.name for function in subject.functions if function.name in names]
+            cases = [case for name in wanted for case in self.cases(name) if case.size <= largest]
+            cases = sorted(dict.fromkeys(cases), key=lambda case: case.size)
+            index["cases"][subject.name] = store.pack(cases)
+            for name, (number, case) in itertools.product(wanted, enumerate(cases)):
+                if case.size <= largest_explained and case in self.cases(name):
+                    found = [(p.mistake, store.pack(p.outputs)) for p in self.predictions(name, case)]
+                    index["predictions"].append([subject.name, number, name, found])
+        text = json.dumps(index, separators=(",", ":")).encode()
+        np.savez_compressed(path, index=np.frombuffer(text, np.uint8),
+                            **{kind: np.concatenate(parts) for kind, parts in store.parts.items()})
+
+    @classmethod
+    def load(cls, path):
+        """The key that `save` has written."""
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        index = json.loads(arrays.pop("index").tobytes())
+        key = cls(index["seed"])
+        key._store = Store(arrays)
+        key._sentences = index["sentences"]
+        key._cases = {name: key._store.unpack(cases) for name, cases in index["cases"].items() if cases}
+        key._stored = {(name, id(key._cases[subject][number])): packed
+                       for subject, number, name, packed in index["predictions"]}
+        return key
+
+
+class Store:
+    """What a key is made of as JSON, and its arrays one after the other in one array per dtype."""
+
+    classes = {kind.__name__: kind for kind in (Case, Prediction, Raised, Exact, Digits, Either,
+                                                Between, Ties, Slopes, Tolerated, Broken)}
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+        self.parts, self.used = {}, {}
+
+    def pack(self, value):
+        """JSON for a value; its arrays are kept in `parts`."""
+        if isinstance(value, np.dtype):
+            return {"dtype": value.name}
+        if isinstance(value, (np.ndarray, np.generic)):
+            kind, start = value.dtype.name, self.used.get(value.dtype.name, 0)
+            self.parts.setdefault(kind, []).append(np.ravel(value))
+            self.used[kind] = start + value.size
+            return {"array": (kind, start, *value.shape)}
+        if dataclasses.is_dataclass(value):
+            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            return {"class": type(value).__name__, "fields": self.pack(fields)}
+        if isinstance(value, dict):
+            return {"dict": {name: self.pack(part) for name, part in value.items()}}
+        if isinstance(value, (tuple, list)):
+            return {"tuple": [self.pack(part) for part in value]}
+        return value
+
+    def unpack(self, value):
+        """The value that was packed; lists come back as tuples."""
+        if not isinstance(value, dict):
+            return value
+        if "dtype" in value:
+            return np.dtype(value["dtype"])
+        if "array" in value:
+            kind, start, *shape = value["array"]
+            return self.arrays[kind][start:start + math.prod(shape)].reshape(shape)
+        if "class" in value:
+            return self.classes[value["class"]](**self.unpack(value["fields"]))
+        if "dict" in value:
+            return {name: self.unpack(part) for name, part in value["dict"].items()}
+        return tuple(self.unpack(part) for part in value["tuple"])
 
 
 def consequences(mistake, case):
