@@ -80,8 +80,8 @@ class Trial:
             self.failures.append(Finding(message, self.case, **details))
 
     def warn(self, message):
-        """Note a weakness, once."""
-        if message not in self.warnings:
+        """Note a weakness, once, whatever the sizes."""
+        if message.partition(":")[0] not in [known.partition(":")[0] for known in self.warnings]:
             self.warnings.append(message)
 
     def threw(self, owner, error):
@@ -330,7 +330,7 @@ def is_well_formed(reply):
 def forward_scripts(function, case):
     """A call, what it leaves of its arguments, and one in between."""
     name, parts = function.name, parts_asked(function)
-    first = [["call", name, [sent(case, v) for v in case.before.values()], {}, "before"]] \
+    first = [["attempt", name, [sent(case, v) for v in case.before.values()], {}, "before"]] \
         if case.before else []
     first += [*kept(case, case.inputs), ["call", name, at_all(case.inputs), {}, "result"],
               ["get", At("result"), parts], *got(case, case.inputs)]
@@ -401,7 +401,7 @@ def backward_scripts(function, case):
     name, forward = function.name, FUNCTIONS[function.forward]
     cache, parts = At("forward", len(forward.outputs)), parts_asked(function)
     arguments, douts = list(case.inputs), douts_of(function, case)
-    first = [["call", forward.name, [sent(case, v) for v in case.before.values()], {}, "before"]] \
+    first = [["attempt", forward.name, [sent(case, v) for v in case.before.values()], {}, "before"]] \
         if case.before else []
     first += [
         *kept(case, case.inputs), ["call", forward.name, at_all(arguments), {}, "forward"],
@@ -580,9 +580,8 @@ def published_scripts(function, case):
              ["get", At("result"), parts_asked(function)]]]
 
 
-def judge_published(trial, case, replies):
+def judge_published(trial, case, reply):
     """The gradients that a published cache gives."""
-    reply, = replies
     if "error" in reply:
         trial.threw(trial.name, reply["error"])
     else:
@@ -604,7 +603,7 @@ def judge_backward(function, cases, work, has_forward, trial):
     published = Trial(function)
     with_cache = [case for case in cases if case.cache is not None]
     Line(published, work).through(with_cache, lambda case: published_scripts(function, case),
-                                  judge_published)
+                                  lambda case, replies: judge_published(published, case, *replies))
     if with_cache and not published.failures:
         return published, None
     if has_forward and trial.outcomes and fits_own_forward(trial, work):

@@ -237,7 +237,7 @@ def described(value, parts=None):
             else np.asarray(value)
         entry |= {"dtype": str(array.dtype), "shape": array.shape}
         if array.dtype.kind in "biufc" and array.nbytes <= LARGEST_ARRAY:
-            entry["array"] = array
+            entry["array"] = np.array(array)        # as it is now: a later step may change it
     elif kind in (int, float) or issubclass(kind, (list, tuple)):
         try:
             entry["array"] = np.array(value, dtype=float)
