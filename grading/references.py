@@ -93,7 +93,7 @@ def pool_windows(x, pool_param):
 def pool_shape(x, pool_param):
     """(..., OH, OW): rows and columns that no whole window reaches are dropped."""
     return x.shape[:-2] + tuple(
-        max(0, 1 + (size - pool_param[name]) // pool_param["stride"])
+        1 + (size - pool_param[name]) // pool_param["stride"]
         for size, name in zip(x.shape[-2:], ("pool_height", "pool_width")))
 
 
