@@ -306,23 +306,27 @@ class Line:
 
 def is_well_formed(reply):
     """Whether a reply has the layout of one; it comes from where a student's code runs."""
-    def is_entry(entry):
-        return isinstance(entry, dict) and isinstance(entry.get("type"), str) and \
-            isinstance(entry.get("array", np.zeros(0)), np.ndarray) and \
-            isinstance(entry.get("dtype", ""), str) and isinstance(entry.get("shape", []), list) and \
-            isinstance(entry.get("length", 0), int) and \
-            all(map(is_entry, entry.get("parts", []))) and \
-            all(map(is_entry, entry.get("entries", {}).values()))
-
     try:
         error = reply.get("error", {"type": "", "message": ""})
-        return all(is_entry(entry) or isinstance(entry.get("names"), list)
-                   for entry in reply["results"]) and \
-            isinstance(reply.get("step", 0), int) and \
-            all(isinstance(error.get(key, ""), str) for key in ("type", "message", "text", "file")) and \
-            isinstance(error.get("line") or 0, int) and "type" in error and "message" in error
+        return all(map(is_entry, reply["results"])) and is_all(int, reply.get("step", 0)) and \
+            is_all(str, error["type"], error["message"], error.get("text", ""), error.get("file", "")) \
+            and is_all(int, error.get("line") or 0)
     except (KeyError, TypeError, AttributeError):
         return False
+
+
+def is_entry(entry):
+    """Whether a part of a reply describes a value, or the arguments of a function."""
+    return is_all(str, entry["type"], entry.get("dtype", "")) and \
+        ("array" not in entry or type(entry["array"]) is np.ndarray) and \
+        is_all(list, entry.get("shape", []), entry.get("names", [])) and \
+        is_all(int, entry.get("length", 0)) and all(map(is_entry, entry.get("parts", ()))) and \
+        all(map(is_entry, entry.get("entries", {}).values()))
+
+
+def is_all(kind, *values):
+    """Whether all values are of a type."""
+    return all(type(value) is kind for value in values)
 
 
 # ---------------------------------------------------------------- forward passes and losses

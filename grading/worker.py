@@ -158,17 +158,17 @@ class Interpreter:
 
     def run(self, script):
         """{"results": [...]} of the steps that give some; an "error" and its step if one raised."""
-        results = []
-        for number, step in enumerate(script):
-            try:
-                with np.errstate(all="ignore"), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
+        results, number = [], 0
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for number, step in enumerate(script):
                     result = getattr(self, "do_" + step[0])(*step[1:])
-            except BaseException as error:
-                return {"results": results, "step": number,
-                        "error": described_error(error, self.folder, self.sources)}
-            if result is not None:
-                results.append(result)
+                    if result is not None:
+                        results.append(result)
+        except BaseException as error:
+            return {"results": results, "step": number,
+                    "error": described_error(error, self.folder, self.sources)}
         return {"results": results}
 
     def found(self, value):
@@ -215,8 +215,8 @@ class Interpreter:
         try:
             wanted = inspect.signature(self.functions[target]).parameters.values()
         except (TypeError, ValueError):
-            return {"names": [], "free": False}
-        return {"names": [p.name for p in wanted],
+            return {"type": "signature", "names": [], "free": False}
+        return {"type": "signature", "names": [p.name for p in wanted],
                 "free": any(p.kind is p.VAR_KEYWORD for p in wanted)}
 
 
@@ -235,9 +235,10 @@ def described(value, parts=None):
     elif issubclass(kind, (np.ndarray, np.generic)):
         array = np.ndarray.view(value, np.ndarray) if issubclass(kind, np.ndarray) \
             else np.asarray(value)
-        entry |= {"dtype": str(array.dtype), "shape": array.shape}
         if array.dtype.kind in "biufc" and array.nbytes <= LARGEST_ARRAY:
             entry["array"] = np.array(array)        # as it is now: a later step may change it
+        else:
+            entry |= {"dtype": str(array.dtype), "shape": array.shape}
     elif kind in (int, float) or issubclass(kind, (list, tuple)):
         try:
             entry["array"] = np.array(value, dtype=float)
@@ -612,17 +613,19 @@ class Process:
 
     def next_frame(self):
         """What came; None if nobody is there; "too slow" when patience has run out."""
-        while True:
-            gone, start = self.process.poll() is not None, time.monotonic()
-            try:
-                return self.frames.get(timeout=min(0.5, max(self.patience, 0.001)))
-            except queue.Empty:
-                if gone:
-                    return None
-            finally:
-                self.patience -= time.monotonic() - start
-            if self.patience <= 0:
-                return "too slow"
+        is_gone, start = False, time.monotonic()
+        try:
+            while True:
+                try:
+                    return self.frames.get(timeout=min(0.5, max(self.patience, 0.001)))
+                except queue.Empty:
+                    if is_gone:
+                        return None
+                    is_gone = self.process.poll() is not None
+                if time.monotonic() - start > self.patience:
+                    return "too slow"
+        finally:
+            self.patience -= time.monotonic() - start
 
     def end(self):
         """The function is done. A process that does not end as it should is not used again."""
