@@ -33,7 +33,7 @@ class Layer:
     reference: object
     draw: object                    # (layer, rng) -> list of Case
     step: float                     # of the central differences
-    cache: tuple = ()               # names of what the published cache holds; () if none is published
+    cache: tuple = ()               # names of what a published cache holds
 
     @property
     def functions(self):
@@ -80,8 +80,8 @@ def new_case(layer, rng, inputs, label="", *, dtype=np.float64, layout="plain", 
 
     truth {output: function of (inputs, dout) or Truth class} replaces what would be computed.
 
-    scales {argument: factor} makes some inputs large or small. The output must follow by the
-    largest or smallest of the factors, because the truth is that of the unscaled inputs, multiplied.
+    scales {argument: factor} makes some inputs larger or smaller by one factor. The output must
+    follow by this factor, because the truth is that of the unscaled inputs, multiplied.
     """
     dtype, truth = np.dtype(dtype), truth or {}
     inputs = {name: rounded(value, dtype) for name, value in zip(layer.inputs, inputs)}
@@ -103,8 +103,8 @@ def new_case(layer, rng, inputs, label="", *, dtype=np.float64, layout="plain", 
         inputs = {name: value * scales.get(name, 1.0) for name, value in inputs.items()}
         expected = {name: Exact(exact.array * (factor / scales.get(name[1:], 1.0)))
                     for name, exact in expected.items()}
-    return Case(label, inputs, expected, dout, published_cache(layer, inputs, results), dtype, layout,
-                **flags)
+    cache = published_cache(layer, inputs, results)
+    return Case(label, inputs, expected, dout, cache, dtype, layout, **flags)
 
 
 def rounded(value, dtype):
@@ -222,7 +222,7 @@ def changed_one_by_one(layer, rng, inputs):
                  for output, out in zip(layer.outputs, layer.results(**broken))}
         yield Case(f"{name} holds NaN", broken, truth, if_wrong="warn", if_refused="warn",
                    advice=f"does not pass on NaN in {name}: a broken number should be seen, not "
-                   "turned into another")
+                   f"turned into another")
 
 
 def cases_with_zeros(layer, rng, inputs):
@@ -253,7 +253,7 @@ def of_all_sizes(rng, shape):
 
 
 def away_from_kinks(rng, shape):
-    """Distinct numbers of both signs, none within 3 of another nor within 1.5 of 0, in random order.
+    """Distinct numbers of both signs, in random order, none within 3 of another or 1.5 of 0.
 
     Central differences with step 1 along directions no larger than 1 cross no kink:
     two numbers come closer by at most 2, and are at least 3.2 apart.
@@ -335,14 +335,15 @@ ORIENTATIONS = ((5, 7), (7, 5), (6, 6)), ((2, 3), (3, 2), (2, 2))
 
 
 def conv_cases(layer, rng):
-    """Sizes (N, C, H, W, F, HH, WW) in which each axis is once 1, once many, once equal to another."""
+    """Sizes (N, C, H, W, F, HH, WW): each axis is once 1, once many, once equal to another."""
     def draw(rng, N, C, H, W, F, HH, WW):
         return rng.standard_normal((N, C, H, W)), rng.standard_normal((F, C, HH, WW))
 
     small = {"": (2, 3, 5, 6, 4, 2, 3), "square, N = C = F": (2, 2, 4, 4, 2, 3, 3),
              "even filters": (1, 2, 5, 4, 3, 4, 2), "1x1 filters": (2, 3, 4, 3, 2, 1, 1),
-             "filter as large as the image": (2, 2, 3, 4, 3, 3, 4), "N = 1, C = 1": (1, 1, 4, 5, 2, 2, 3),
-             "F = 1": (3, 2, 4, 3, 1, 3, 2), "everything 1": (1, 1, 1, 1, 1, 1, 1),
+             "filter as large as the image": (2, 2, 3, 4, 3, 3, 4),
+             "N = 1, C = 1": (1, 1, 4, 5, 2, 2, 3), "F = 1": (3, 2, 4, 3, 1, 3, 2),
+             "everything 1": (1, 1, 1, 1, 1, 1, 1),
              "two pixels": (1, 1, 1, 2, 1, 1, 1), "one row": (1, 1, 1, 3, 1, 1, 2),
              "one column": (1, 1, 3, 1, 1, 2, 1), "tiny": (1, 1, 2, 2, 1, 1, 2),
              "two channels": (1, 2, 1, 1, 1, 1, 1), "two filters": (1, 1, 1, 1, 2, 1, 1),
@@ -383,10 +384,10 @@ def conv_cases(layer, rng):
         new_case(layer, rng, (-np.abs(x), np.abs(w)), "negative results")]
 
 
-NOT_TILED = "fails for windows that do not tile the image: rows and columns that no whole window " \
-            "reaches are left out, and windows overlap where the stride is smaller than they are"
-TIE_PAID_IN_FULL = "sends the gradient to every tied maximum in full: a window has one dout to give, " \
-                   "to one of them or shared"
+NOT_TILED = ("fails for windows that do not tile the image: rows and columns that no whole window "
+             "reaches are left out, and windows overlap where the stride is smaller than they are")
+TIE_PAID_IN_FULL = ("sends the gradient to every tied maximum in full: a window has one dout to "
+                    "give, to one of them or shared")
 DRAWN_POOLING = ("pool_height", "pool_width", "stride")
 
 
@@ -433,10 +434,12 @@ def untiled_cases(layer, rng):
                "overlapping windows of 3x2": (2, 3, 5, 4, 3, 2, 1),
                "windows of 1x3": (1, 2, 4, 6, 1, 3, 3),
                "overlapping windows with stride 2": (2, 2, 5, 7, 3, 3, 2),
-               "windows with gaps": (2, 2, 5, 8, 2, 1, 3), "1x1 windows with gaps": (1, 2, 4, 5, 1, 1, 2),
+               "windows with gaps": (2, 2, 5, 8, 2, 1, 3),
+               "1x1 windows with gaps": (1, 2, 4, 5, 1, 1, 2),
                "1x1 windows with gaps, few": (1, 1, 1, 3, 1, 1, 2),
                "windows of 3x1": (2, 1, 6, 3, 3, 1, 3), "windows of 2x3": (1, 2, 5, 7, 2, 3, 2),
-               "windows of 3x2": (1, 1, 7, 5, 3, 2, 3), "the window is the image": (2, 2, 3, 4, 3, 4, 1),
+               "windows of 3x2": (1, 1, 7, 5, 3, 2, 3),
+               "the window is the image": (2, 2, 3, 4, 3, 4, 1),
                "the window is the image, stride 2": (2, 2, 4, 3, 4, 3, 2),
                "stride above the image": (1, 2, 3, 3, 2, 2, 5)}
     cases = cases_from_shapes(layer, rng, pool_draw, untiled,
@@ -446,15 +449,16 @@ def untiled_cases(layer, rng):
                              stride), 7)
     for image, window, stride in itertools.product(*ORIENTATIONS, (1, 2, 3)):
         cases.append(new_case(layer, rng, pool_draw(rng, 2, 2, *image, *window, stride),
-                              f"windows of {window[0]}x{window[1]} with stride {stride}", long=True))
+                              f"windows of {window[0]}x{window[1]} with stride {stride}",
+                              long=True))
     for sizes in ((2, 2, 1), (3, 2, 2), (2, 3, 2), (1, 2, 2), (2, 2, 3), (4, 6, 2)):
-        cases.append(new_case(layer, rng, pool_draw(rng, 2, 3, 4, 6, *sizes), "images of this shape "
-                              f"with windows of {sizes[0]}x{sizes[1]} and stride {sizes[2]}"))
+        cases.append(new_case(layer, rng, pool_draw(rng, 2, 3, 4, 6, *sizes), f"images of this "
+                              f"shape with windows of {sizes[0]}x{sizes[1]} and stride {sizes[2]}"))
     return cases
 
 
 def extreme_pooling_cases(layer, rng):
-    """Negative, huge, tiny and nearly equal numbers: whoever starts the search at a number fails."""
+    """Negative, huge, tiny and nearly equal numbers."""
     def add(label, x, sizes=(2, 2, 2), **options):
         pool = dict(zip(DRAWN_POOLING, sizes))
         cases.append(new_case(layer, rng, (x, pool), label, **options))
@@ -513,12 +517,13 @@ def any_subgradient(x, pool_param, dout):
     return Shared(low, high, np.array(windows), np.stack(sums, axis=2))
 
 
-SCORES_TOO_LARGE = "exp overflows for large scores (above 710; above 88 in float32), and underflows " \
-                   "for very negative ones: subtract each row's largest score first"
-PROBABILITY_TOO_SMALL = "the loss is wrong where the right class has a probability below 1e-6: " \
-                        "log p = x - max - log Σ exp(x - max) needs no epsilon and is always right"
-EPSILON_IN_LOG = "a small number in the log changes the loss: log p = x - max - log Σ exp(x - max) " \
-                 "needs none"
+SCORES_TOO_LARGE = ("exp overflows for large scores (above 710; above 88 in float32), and "
+                    "underflows for very negative ones: subtract each row's largest score first")
+PROBABILITY_TOO_SMALL = ("the loss is wrong where the right class has a probability below 1e-6: "
+                         "log p = x - max - log Σ exp(x - max) needs no epsilon and is always "
+                         "right")
+EPSILON_IN_LOG = ("a small number in the log changes the loss: log p = x - max - log Σ exp(x - "
+                  "max) needs none")
 SMALLEST_PROBABILITY, LARGEST_EPSILON, LARGEST_SCORE = 1e-6, 1.4e-8, 80
 
 
@@ -536,7 +541,8 @@ def with_limits_of_exp(case):
         return dataclasses.replace(case, if_wrong="warn", if_refused="warn",
                                    advice=PROBABILITY_TOO_SMALL)
     if np.abs(x).max() > LARGEST_SCORE:
-        return dataclasses.replace(case, if_wrong="warn", if_refused="warn", advice=SCORES_TOO_LARGE)
+        return dataclasses.replace(case, if_wrong="warn", if_refused="warn",
+                                   advice=SCORES_TOO_LARGE)
     weak = Between(np.asarray(-np.log(np.exp(log_p) + LARGEST_EPSILON).sum() / len(y)),
                    case.truth["loss"].array)
     truth = {**case.truth, "loss": Tolerated(case.truth["loss"], weak, EPSILON_IN_LOG)}
@@ -580,8 +586,10 @@ def softmax_cases(layer, rng):
     for offset, truth in ((1000, None), (-1000, None), (1e5, exact)):
         add(f"scores around {offset:g}", x + offset, y, truth=truth)
     add("a different offset for each row", x + np.array([[-1e3], [-30.0], [800], [1e3]]), y)
-    add("a different offset for each row, within ±70", x + np.array([[-70], [-30.0], [20], [70]]), y)
-    add("the right class has a probability of 1.1e-6", np.array([[0, 13.7], [13.7, 0]]), np.array([0, 1]))
+    add("a different offset for each row, within ±70",
+        x + np.array([[-70], [-30.0], [20], [70]]), y)
+    add("the right class has a probability of 1.1e-6",
+        np.array([[0, 13.7], [13.7, 0]]), np.array([0, 1]))
     add("the right scores lead by 30", np.where(references.one_hot(y, 3) == 1, 30.0, 0.0) + x, y)
     for gap in (40, 300, 695):
         add(f"the right scores trail by {gap}", x - gap * references.one_hot(y, 3), y)
@@ -659,7 +667,8 @@ def lstm_step_cases(layer, rng):
     cases = cases_from_shapes(layer, rng, draw, STEPS, long) + swept(layer, rng, draw, 3)
     inputs = dict(zip(layer.inputs, draw(rng, 2, 3, 4)))
     for name in ("prev_h", "prev_c"):
-        cases.append(new_case(layer, rng, {**inputs, name: 0 * inputs[name]}.values(), f"{name} = 0"))
+        zero = {**inputs, name: 0 * inputs[name]}
+        cases.append(new_case(layer, rng, zero.values(), f"{name} = 0"))
     large = {**inputs, "prev_c": 4 * inputs["prev_c"]}
     cases.append(new_case(layer, rng, large.values(), "prev_c above 1"))
     return cases + extreme_states(layer, rng, list(inputs.values()))
@@ -675,8 +684,8 @@ def lstm_cases(layer, rng):
     return cases + extreme_states(layer, rng, draw(rng, 3, 2, 3, 2))
 
 
-VOCABULARY_TOO_LARGE = "a vocabulary of 70000 words takes more memory or time than there is: does it " \
-                       "grow with the square of the vocabulary, as np.eye(V) does?"
+VOCABULARY_TOO_LARGE = ("a vocabulary of 70000 words takes more memory or time than there is: does "
+                        "it grow with the square of the vocabulary, as np.eye(V) does?")
 
 
 def word_embedding_cases(layer, rng):
@@ -692,7 +701,8 @@ def word_embedding_cases(layer, rng):
              "T = 1": (4, 1, 3, 2), "D = 1": (2, 3, 4, 1), "T = D": (2, 3, 4, 3),
              "V = D": (3, 2, 4, 4)}
     long = {"more than 256 words": (4, 150, 400, 3), "more than 65536 words": (2, 20, 70000, 1),
-            "N is large": (1030, 2, 5, 3), "T is large": (2, 1030, 5, 3), "D is large": (2, 3, 4, 300)}
+            "N is large": (1030, 2, 5, 3), "T is large": (2, 1030, 5, 3),
+            "D is large": (2, 3, 4, 300)}
     cases = cases_from_shapes(layer, rng, draw, small, long) + swept(layer, rng, draw, 4)
     cases += broad(layer, rng, draw, (67, 70, 300, 66))
     for kind in (np.int8, np.uint8, np.int16, np.uint16, np.uint32):
@@ -722,8 +732,8 @@ def temporal_fc_cases(layer, rng):
              "M = 1": (2, 3, 2, 1), "everything 1": (1, 1, 1, 1), "two steps": (1, 2, 1, 1),
              "two sentences": (2, 1, 1, 1), "N = T = D = M": (2, 2, 2, 2), "N > T": (4, 2, 3, 2),
              "T = D": (2, 3, 3, 2)}
-    long = {"N is large": (1030, 2, 3, 2), "T is large": (2, 1030, 2, 3), "D is large": (2, 3, 300, 2),
-            "M is large": (2, 3, 2, 300)}
+    long = {"N is large": (1030, 2, 3, 2), "T is large": (2, 1030, 2, 3),
+            "D is large": (2, 3, 300, 2), "M is large": (2, 3, 2, 300)}
     inputs = draw(rng, 2, 3, 4, 5)
     return cases_from_shapes(layer, rng, draw, small, long) + swept(layer, rng, draw, 4) + [
         *broad(layer, rng, draw, (9, 20, 66, 67)), *cases_with_zeros(layer, rng, inputs),
@@ -747,7 +757,8 @@ def temporal_softmax_cases(layer, rng):
              "N = T = V": (3, 3, 3), "scores around 100": (2, 3, 4, 100.0)}
     full = {"nothing masked": (2, 3, 4), "one place, nothing masked": (1, 1, 2),
             "two steps, nothing masked": (1, 2, 2), "two sentences, nothing masked": (2, 1, 2)}
-    long = {"N is large": (1030, 2, 3), "T is large": (2, 1030, 3), "more than 256 words": (2, 3, 400)}
+    long = {"N is large": (1030, 2, 3), "T is large": (2, 1030, 3),
+            "more than 256 words": (2, 3, 400)}
     cases = cases_from_shapes(layer, rng, draw, small, long)
     cases += cases_from_shapes(layer, rng, everything, full,
                                {"T is large, nothing masked": (2, 300, 3)}, guises=())
@@ -848,7 +859,8 @@ RULES = (
     Rule("sgd", (references.sgd,), {"learning_rate": 0.3}),
     Rule("sgd_momentum", (references.sgd_momentum, references.sgd_momentum_of_pytorch),
          {"learning_rate": 0.3, "momentum": 0.7}),
-    Rule("rmsprop", (references.rmsprop, functools.partial(references.rmsprop, root=references.inside)),
+    Rule("rmsprop", (references.rmsprop,
+                     functools.partial(references.rmsprop, root=references.inside)),
          {"learning_rate": 0.3, "decay_rate": 0.8, "epsilon": 0.05}),
     Rule("adam", (references.adam, functools.partial(references.adam, epsilon_first=True)),
          {"learning_rate": 0.3, "beta1": 0.8, "beta2": 0.95, "epsilon": 0.05}),
@@ -1003,11 +1015,10 @@ def cases(name, seed):
 
 def predictions(name, case):
     """Yields a Prediction for each known slip of a function that differs from the truth here."""
-    for mistake in mistakes.MISTAKES:
-        if mistake.function == name:
-            outputs = consequences(mistake, case)
-            if outputs:
-                yield Prediction(mistake.name, mistake.sentence, outputs)
+    for mistake in mistakes.of_function(name, FUNCTIONS[name].outputs):
+        outputs = consequences(mistake, case)
+        if outputs:
+            yield Prediction(mistake.name, mistake.sentence, outputs)
 
 
 def consequences(mistake, case):
@@ -1023,7 +1034,7 @@ def consequences(mistake, case):
             NotImplementedError) as error:
         return dict.fromkeys(mistake.outputs, Raised(type(error).__name__, str(error)))
     if not isinstance(found, dict):
-        found = dict(zip(mistake.outputs, [found]))
+        found = dict.fromkeys(mistake.outputs, found)
     arrays = {output: np.asarray(found[output], dtype=float) for output in mistake.outputs
               if output in case.truth}
     return {output: array for output, array in arrays.items() if differs(case, output, array)}

@@ -116,7 +116,7 @@ class Between(Truth):
 @dataclasses.dataclass(eq=False)
 class Shared(Truth):
     """Every number has two limits, and in windows of an image the sum is known: any subgradient of
-    max pooling at ties. The windows are rows of (first row, last row + 1, first column, last + 1)."""
+    max pooling at ties. A window is a row (top, bottom, left, right) of indices, as in slices."""
     low: np.ndarray
     high: np.ndarray
     windows: np.ndarray
@@ -309,7 +309,7 @@ class Function:
     file: str                       # "layers", "rnn_layers", ...
     kind: str                       # "forward", "backward", "loss", "rule", "model"
     arguments: tuple                # of a model: those of its method loss
-    outputs: tuple                  # "out"; "dx", "dw", "db"; "loss", "dx"; of a model, see Case.truth
+    outputs: tuple                  # "out"; "dx", "dw"; of a model also those of Case.truth
     forward: str = None             # of a backward pass: the name of its forward pass
     section: str = None             # of docs/derivations.md
 
@@ -390,8 +390,8 @@ class Key:
     def __init__(self, seed=0):
         self.seed = seed
         self._cases = {}            # subject -> tuple of Case
-        # Of a key from a file: its arrays, the mistakes' sentences, and (function, id of the Case) ->
-        # pairs of a mistake's name and its outputs, packed.
+        # Of a key from a file: its arrays, the mistakes' sentences, and of (function, id of the
+        # Case) the pairs of a mistake's name and its outputs, packed.
         self._store = self._sentences = self._stored = None
 
     def cases(self, name):
@@ -418,8 +418,9 @@ class Key:
         Cases of more than `largest` numbers are left out, and the predictions of those of more than
         `largest_explained`: failures are explained by small cases.
         """
-        store, index = Store({}), {"seed": self.seed, "sentences": {}, "cases": {}, "predictions": []}
-        functions = [function for name, function in FUNCTIONS.items() if names is None or name in names]
+        store = Store({})
+        index = {"seed": self.seed, "sentences": {}, "cases": {}, "predictions": []}
+        functions = [FUNCTIONS[name] for name in FUNCTIONS if names is None or name in names]
         for subject in dict.fromkeys(function.subject for function in functions):
             names = [function.name for function in functions if function.subject == subject]
             cases = [case for name in names for case in self.cases(name) if case.size <= largest]

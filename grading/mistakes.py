@@ -13,7 +13,6 @@ import math
 import numpy as np
 
 from . import references as right
-from .references import rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,21 +31,26 @@ def entries(function, *table):
             for name, outputs, sentence, compute in table]
 
 
+def cut_short(what):
+    """The sentence for loops that end too early."""
+    return f"only the first {what} is computed: is there a return inside the loop?"
+
+
 # ---------------------------------------------------------------- fully connected layer
 
 FC = entries(
     "fc_forward",
     ("fc_without_bias", "out", "the bias is not added",
-     lambda x, w, b: right.fc(rows(x), w, 0 * b)),
+     lambda x, w, b: right.fc(right.rows(x), w, 0 * b)),
     ("fc_with_negative_bias", "out", "the bias is subtracted",
-     lambda x, w, b: right.fc(rows(x), w, -b)),
-    ("fc_flattens_in_fortran_order", "out", "x is flattened in column-major order: "
-     "x.reshape(N, -1) keeps the order that w expects",
+     lambda x, w, b: right.fc(right.rows(x), w, -b)),
+    ("fc_flattens_in_fortran_order", "out", "x is flattened in column-major order: x.reshape(N, "
+     "-1) keeps the order that w expects",
      lambda x, w, b: right.fc(x.reshape(len(x), -1, order="F"), w, b)),
     ("fc_does_not_flatten", "out", "x is not flattened: flatten each sample, x.reshape(len(x), -1)",
      lambda x, w, b: x @ w + b),
-    ("fc_returns_in_the_loop", "out", "only the first sample is computed: is there a return inside "
-     "the loop?", lambda x, w, b: only_first(right.fc(rows(x), w, b))),
+    ("fc_returns_in_the_loop", "out", cut_short("sample"),
+     lambda x, w, b: only_first(right.fc(right.rows(x), w, b))),
 ) + entries(
     "fc_backward",
     ("fc_does_not_transpose_w", "dx", "w is not transposed: dx = dout·wᵀ",
@@ -56,13 +60,13 @@ FC = entries(
     ("fc_leaves_dx_flat", "dx", "dx is left flat: it needs the shape of x",
      lambda x, w, b, dout: dout @ w.T),
     ("fc_does_not_transpose_x", "dw", "x is not transposed: dw = xᵀ·dout",
-     lambda x, w, b, dout: rows(x) @ dout),
+     lambda x, w, b, dout: right.rows(x) @ dout),
     ("fc_reshapes_x", "dw", "x is reshaped where it should be transposed: rows.T, not "
      "rows.reshape(D, N)", lambda x, w, b, dout: x.reshape(-1, len(x)) @ dout),
     ("fc_averages_dw", "dw", "dw is divided by N: the mean over the batch belongs to the loss, and "
-     "dout has it already", lambda x, w, b, dout: rows(x).T @ dout / len(x)),
+     "dout has it already", lambda x, w, b, dout: right.rows(x).T @ dout / len(x)),
     ("fc_transposes_dw", "dw", "dw is transposed: it needs the shape of w",
-     lambda x, w, b, dout: dout.T @ rows(x)),
+     lambda x, w, b, dout: dout.T @ right.rows(x)),
     ("fc_does_not_sum_db", "db", "the bias gradient is not summed over the batch: b is added to "
      "every sample, so every sample sends its dout back", lambda x, w, b, dout: dout),
     ("fc_averages_db", "db", "the bias gradient is averaged over the batch, not summed",
@@ -71,10 +75,10 @@ FC = entries(
      lambda x, w, b, dout: dout[0]),
     ("fc_keeps_axis_of_db", "db", "the bias gradient keeps the batch axis: shape (1, M), not (M,)",
      lambda x, w, b, dout: dout.sum(axis=0, keepdims=True)),
-    ("fc_sums_db_over_features", "db", "the bias gradient is summed over the features, not over the "
-     "batch", lambda x, w, b, dout: dout.sum(axis=1)),
-    ("fc_sums_db_over_everything", "db", "the bias gradient is summed over everything to one number",
-     lambda x, w, b, dout: dout.sum()),
+    ("fc_sums_db_over_features", "db", "the bias gradient is summed over the features, not over "
+     "the batch", lambda x, w, b, dout: dout.sum(axis=1)),
+    ("fc_sums_db_over_everything", "db", "the bias gradient is summed over everything to one "
+     "number", lambda x, w, b, dout: dout.sum()),
     ("fc_unpacks_the_cache_in_another_order", "dx dw db", "x and w are mixed up: the cache is "
      "unpacked in another order than it was packed",
      lambda x, w, b, dout: right.fc_gradients(w, x, b, dout)),
@@ -84,8 +88,8 @@ FC = entries(
 
 RELU = entries(
     "relu_forward",
-    ("relu_takes_absolute_value", "out", "the absolute value is taken: negative numbers must become 0",
-     lambda x: np.abs(x)),
+    ("relu_takes_absolute_value", "out", "the absolute value is taken: negative numbers must "
+     "become 0", lambda x: np.abs(x)),
     ("relu_is_identity", "out", "negative numbers pass: out = max(x, 0)", lambda x: x),
     ("relu_returns_mask", "out", "out is 1 where it should be x: the mask is not multiplied by x",
      lambda x: x > 0),
@@ -94,8 +98,6 @@ RELU = entries(
     ("relu_leaks", "out", "this is a leaky ReLU: negative numbers keep a hundredth",
      lambda x: np.where(x > 0, x, 0.01 * x)),
     ("relu_stops_at_6", "out", "large numbers are cut off at 6", lambda x: np.clip(x, 0, 6)),
-    ("relu_takes_one_maximum", "out", "max gives one number for the whole array: np.maximum(0, x) "
-     "compares each number with 0", lambda x: np.max(x, 0)),
 ) + entries(
     "relu_backward",
     ("relu_passes_everything", "dx", "dout passes everywhere: it must be 0 where x is negative",
@@ -108,10 +110,8 @@ RELU = entries(
      lambda x, dout: np.where(x > 0, x * dout, 0.0)),
     ("relu_masks_the_wrong_half", "dx", "the mask is upside down: dout passes where x is negative",
      lambda x, dout: np.where(x > 0, 0.0, dout)),
-    ("relu_compares_with_1", "dx", "numbers between 0 and 1 get no gradient: compare x with 0, not 1",
-     lambda x, dout: np.where(x > 1, dout, 0.0)),
-    ("relu_returns_x", "dx", "x is masked in place of dout: dx = dout·[x > 0]",
-     lambda x, dout: np.maximum(x, 0)),
+    ("relu_compares_with_1", "dx", "numbers between 0 and 1 get no gradient: compare x with 0, not "
+     "1", lambda x, dout: np.where(x > 1, dout, 0.0)),
 )
 
 
@@ -183,51 +183,52 @@ CONV_FORWARD = entries(
      "(cross-correlation)", lambda x, w: right.conv(x, w[:, :, ::-1, ::-1])),
     ("conv_transposes_the_filter", "out", "the filter is transposed: its rows go along the image's "
      "rows", lambda x, w: right.conv(x, transposed_filters(w))),
-    ("conv_overwrites_channels", "out", "only the last channel counts: out is overwritten where the "
-     "channels should be added", lambda x, w: right.conv(x[:, -1:], w[:, -1:])),
-    ("conv_sees_the_first_channel", "out", "only the first channel counts: sum over all channels of x",
-     lambda x, w: right.conv(x[:, :1], w[:, :1])),
+    ("conv_overwrites_channels", "out", "only the last channel counts: out is overwritten where "
+     "the channels should be added", lambda x, w: right.conv(x[:, -1:], w[:, -1:])),
+    ("conv_sees_the_first_channel", "out", "only the first channel counts: sum over all channels "
+     "of x", lambda x, w: right.conv(x[:, :1], w[:, :1])),
     ("conv_repeats_the_first_image", "out", "every image gets the output of the first one",
      lambda x, w: np.repeat(right.conv(x[:1], w), len(x), axis=0)),
     ("conv_repeats_the_first_filter", "out", "every filter gives the output of the first one",
      lambda x, w: np.repeat(right.conv(x, w[:1]), len(w), axis=1)),
     ("conv_averages_channels", "out", "the channels are averaged, not summed",
      lambda x, w: right.conv(x, w) / x.shape[1]),
-    ("conv_pads", "out", "the image is padded with zeros: the filter must stay inside it", conv_padded),
-    ("conv_loses_the_last_row", "out", "the last row and column are left out: H - HH + 1, not H - HH",
-     lambda x, w: right.conv(x, w)[:, :, :-1, :-1]),
-    ("conv_reshapes_for_transposes", "out", "filters and pixels are mixed up: the product has to be "
-     "transposed, not reshaped, into (N, F, OH, OW)",
+    ("conv_pads", "out", "the image is padded with zeros: the filter must stay inside it",
+     conv_padded),
+    ("conv_loses_the_last_row", "out", "the last row and column are left out: H - HH + 1, not H - "
+     "HH", lambda x, w: right.conv(x, w)[:, :, :-1, :-1]),
+    ("conv_reshapes_for_transposes", "out", "filters and pixels are mixed up: the product has to "
+     "be transposed, not reshaped, into (N, F, OH, OW)",
      lambda x, w: regrouped(right.conv(x, w), 0, 2, 3, 1)),
     ("conv_mixes_images_and_filters", "out", "images and filters are mixed up: transpose, do not "
      "reshape, (F, N, OH, OW) into (N, F, OH, OW)",
      lambda x, w: regrouped(right.conv(x, w), 1, 0, 2, 3)),
-    ("conv_reshapes_pixels_first", "out", "pixels and images are mixed up: transpose, do not reshape, "
-     "(OH, OW, N, F) into (N, F, OH, OW)", lambda x, w: regrouped(right.conv(x, w), 2, 3, 0, 1)),
+    ("conv_reshapes_pixels_first", "out", "pixels and images are mixed up: transpose, do not "
+     "reshape, (OH, OW, N, F) into (N, F, OH, OW)",
+     lambda x, w: regrouped(right.conv(x, w), 2, 3, 0, 1)),
     ("conv_reshapes_columns_first", "out", "pixels and images are mixed up: transpose, do not "
      "reshape, (F, OH, OW, N) into (N, F, OH, OW)",
      lambda x, w: regrouped(right.conv(x, w), 1, 2, 3, 0)),
     ("conv_uses_height_for_width", "out", "the height H is used where the width W belongs: the "
      "columns past H are never reached",
      lambda x, w: conv_cut(x, w, columns=x.shape[2] - w.shape[3] + 1)),
-    ("conv_uses_width_for_height", "out", "the width W is used where the height H belongs: the rows "
-     "past W are never reached", lambda x, w: conv_cut(x, w, rows=x.shape[3] - w.shape[2] + 1)),
+    ("conv_uses_width_for_height", "out", "the width W is used where the height H belongs: the "
+     "rows past W are never reached",
+     lambda x, w: conv_cut(x, w, rows=x.shape[3] - w.shape[2] + 1)),
     ("conv_takes_OW_from_OH", "out", "the output's width is taken from its height: OW = W - WW + 1",
      lambda x, w: convolve(x, w, *2 * (x.shape[2] - w.shape[2] + 1,))),
     ("conv_takes_OH_from_OW", "out", "the output's height is taken from its width: OH = H - HH + 1",
      lambda x, w: convolve(x, w, *2 * (x.shape[3] - w.shape[3] + 1,))),
-    ("conv_swaps_H_and_W", "out", "height and width are mixed up: N, C, H, W = x.shape, in this order",
+    ("conv_swaps_H_and_W", "out", "height and width are mixed up: N, C, H, W = x.shape, in this "
+     "order",
      lambda x, w: convolve(x, w, x.shape[3] - w.shape[2] + 1, x.shape[2] - w.shape[3] + 1)),
     ("conv_swaps_HH_and_WW", "out", "the filter's height and width are mixed up: F, C, HH, WW = "
      "w.shape, in this order",
      lambda x, w: convolve(x, w, x.shape[2] - w.shape[3] + 1, x.shape[3] - w.shape[2] + 1)),
-    ("conv_returns_in_the_loop", "out", "only the first image is computed: is there a return inside "
-     "the loop?", lambda x, w: only_first(right.conv(x, w))),
-    ("conv_returns_after_one_window", "out", "only the first output pixel is computed: is there a "
-     "return inside the loop?", lambda x, w: one_window(right.conv(x, w))),
-    ("conv_overwrites_pixels", "out", "out is overwritten: the products of a window must be summed "
-     "over channels, rows and columns",
-     lambda x, w: right.conv(x[:, -1:, w.shape[2] - 1:, w.shape[3] - 1:], w[:, -1:, -1:, -1:])),
+    ("conv_returns_in_the_loop", "out", cut_short("image"),
+     lambda x, w: only_first(right.conv(x, w))),
+    ("conv_returns_after_one_window", "out", cut_short("output pixel"),
+     lambda x, w: one_window(right.conv(x, w))),
 )
 
 
@@ -279,32 +280,30 @@ def conv_dw(x, w, dout):
 
 CONV_BACKWARD = entries(
     "conv_backward",
-    ("conv_does_not_flip_for_dx", "dx", "the filter is not flipped: dx is dout fully convolved with "
-     "w, and that flips it",
+    ("conv_does_not_flip_for_dx", "dx", "the filter is not flipped: dx is dout fully convolved "
+     "with w, and that flips it",
      lambda x, w, dout: full_convolution(dout, w[:, :, ::-1, ::-1], *w.shape[2:])),
-    ("conv_overwrites_windows", "dx", "the windows are overwritten: they overlap, so their gradients "
-     "must be added (+=, not =)", conv_overwriting),
-    ("conv_dx_of_the_last_filter", "dx", "only the last filter counts: dx must sum over all filters",
-     lambda x, w, dout: conv_dx(x, w[-1:], dout[:, -1:])),
-    ("conv_dx_of_the_first_filter", "dx", "only the first filter counts: dx must sum over all filters",
-     lambda x, w, dout: conv_dx(x, w[:1], dout[:, :1])),
+    ("conv_overwrites_windows", "dx", "the windows are overwritten: they overlap, so their "
+     "gradients must be added (+=, not =)", conv_overwriting),
+    ("conv_dx_of_the_last_filter", "dx", "only the last filter counts: dx must sum over all "
+     "filters", lambda x, w, dout: conv_dx(x, w[-1:], dout[:, -1:])),
+    ("conv_dx_of_the_first_filter", "dx", "only the first filter counts: dx must sum over all "
+     "filters", lambda x, w, dout: conv_dx(x, w[:1], dout[:, :1])),
     ("conv_dx_without_padding", "dx", "a valid convolution is put in the corner where a full one "
      "belongs: dout has to be padded with HH - 1 and WW - 1 zeros", conv_valid_in_corner),
     ("conv_swaps_the_pads", "dx", "the pads are swapped: HH - 1 zeros above and below dout, WW - 1 "
      "left and right", lambda x, w, dout: full_convolution(dout, w, *w.shape[:1:-1])),
-    ("conv_pads_by_the_height", "dx", "the pad of the rows, HH - 1, is used for the columns as well: "
-     "there it is WW - 1", lambda x, w, dout: full_convolution(dout, w, *2 * (w.shape[2],))),
     ("conv_slices_with_pad_0", "dx", "a slice pad:-pad is empty where pad is 0: write pad:pad + H",
      conv_sliced_by_pad),
     ("conv_averages_dx", "dx", "dx is divided by N: dout has the mean over the batch already",
      lambda x, w, dout: conv_dx(x, w, dout) / len(x)),
-    ("conv_reshapes_w_for_dx", "dx", "the axes of w are mixed up: transpose, do not reshape, (F, C, "
-     "HH, WW) into (C, F, HH, WW)", lambda x, w, dout: conv_dx(x, reshaped_filters(w), dout)),
+    ("conv_reshapes_w_for_dx", "dx", "the axes of w are mixed up: transpose, do not reshape, (F, "
+     "C, HH, WW) into (C, F, HH, WW)", lambda x, w, dout: conv_dx(x, reshaped_filters(w), dout)),
     ("conv_reshapes_columns_of_dx", "dx", "images, channels and pixels are mixed up: transpose, do "
      "not reshape, (H, W, N, C) into (N, C, H, W)",
      lambda x, w, dout: regrouped(conv_dx(x, w, dout), 2, 3, 0, 1)),
-    ("conv_dx_of_the_first_image", "dx", "only the first image gets a gradient: is there a return "
-     "inside the loop?", lambda x, w, dout: only_first(conv_dx(x, w, dout))),
+    ("conv_dx_of_the_first_image", "dx", cut_short("image"),
+     lambda x, w, dout: only_first(conv_dx(x, w, dout))),
     ("conv_averages_dw", "dw", "dw is divided by N: dout has the mean over the batch already",
      lambda x, w, dout: conv_dw(x, w, dout) / len(x)),
     ("conv_flips_dw", "dw", "dw is flipped: it is x filtered with dout, as it is",
@@ -313,25 +312,24 @@ CONV_BACKWARD = entries(
      lambda x, w, dout: conv_dw(x[-1:], w, dout[-1:])),
     ("conv_dw_of_the_first_image", "dw", "only the first image counts: dw must sum over the batch",
      lambda x, w, dout: conv_dw(x[:1], w, dout[:1])),
-    ("conv_dw_of_the_last_pixel", "dw", "only the last output pixel counts: dw must sum over all of "
-     "them (+=, not =)",
+    ("conv_dw_of_the_last_pixel", "dw", "only the last output pixel counts: dw must sum over all "
+     "of them (+=, not =)",
      lambda x, w, dout: conv_dw(x[:, :, dout.shape[2] - 1:, dout.shape[3] - 1:], w,
                                 dout[:, :, -1:, -1:])),
-    ("conv_dw_of_the_first_pixel", "dw", "only the first output pixel counts: is there a return "
-     "inside the loop?",
+    ("conv_dw_of_the_first_pixel", "dw", cut_short("output pixel"),
      lambda x, w, dout: conv_dw(x[:, :, :w.shape[2], :w.shape[3]], w, dout[:, :, :1, :1])),
     ("conv_flips_dout_for_dw", "dw", "dout is flipped: dw is x filtered with dout, as it is",
      lambda x, w, dout: conv_dw(x, w, dout[:, :, ::-1, ::-1])),
-    ("conv_sums_channels_of_dw", "dw", "the channels are summed: each channel of a filter has its own "
-     "gradient",
+    ("conv_sums_channels_of_dw", "dw", "the channels are summed: each channel of a filter has its "
+     "own gradient",
      lambda x, w, dout: np.broadcast_to(conv_dw(x, w, dout).sum(axis=1, keepdims=True), w.shape)),
     ("conv_reshapes_dw", "dw", "the axes of dw are mixed up: transpose, do not reshape, (C, F, HH, "
      "WW) into (F, C, HH, WW)", lambda x, w, dout: regrouped(conv_dw(x, w, dout), 1, 0, 2, 3)),
     ("conv_reshapes_columns_of_dw", "dw", "the axes of dw are mixed up: transpose, do not reshape, "
      "(C, HH, WW, F) into (F, C, HH, WW)",
      lambda x, w, dout: regrouped(conv_dw(x, w, dout), 1, 2, 3, 0)),
-    ("conv_reshapes_dout", "dx dw", "images and filters of dout are mixed up: "
-     "dout.transpose(1, 0, 2, 3).reshape(F, -1), not dout.reshape(F, -1)",
+    ("conv_reshapes_dout", "dx dw", "images and filters of dout are mixed up: dout.transpose(1, 0, "
+     "2, 3).reshape(F, -1), not dout.reshape(F, -1)",
      lambda x, w, dout: right.conv_gradients(x, w, reshaped_dout(dout))),
     ("conv_swaps_H_and_W_in_backward", "dx dw", "height and width are mixed up: N, F, OH, OW = "
      "dout.shape, in this order",
@@ -340,8 +338,9 @@ CONV_BACKWARD = entries(
      "dout has that size already, (N, F, OH, OW)",
      lambda x, w, dout: conv_loops(x, w, dout, dout.shape[2] - w.shape[2] + 1,
                                    dout.shape[3] - w.shape[3] + 1)),
-    ("conv_unpacks_the_cache_in_another_order", "dx dw", "x and w are mixed up: the cache is unpacked "
-     "in another order than it was packed", lambda x, w, dout: right.conv_gradients(w, x, dout)),
+    ("conv_unpacks_the_cache_in_another_order", "dx dw", "x and w are mixed up: the cache is "
+     "unpacked in another order than it was packed",
+     lambda x, w, dout: right.conv_gradients(w, x, dout)),
 )
 
 
@@ -419,8 +418,8 @@ def counted(x, pool_param, count):
 
 POOL_FORWARD = entries(
     "max_pool_forward",
-    ("pool_starts_at_0", "out", "the search for the maximum starts at 0: windows of negative numbers "
-     "give 0", functools.partial(repool, start=0)),
+    ("pool_starts_at_0", "out", "the search for the maximum starts at 0: windows of negative "
+     "numbers give 0", functools.partial(repool, start=0)),
     ("pool_takes_the_mean", "out", "the mean of the window is taken, not the maximum",
      functools.partial(repool, reduce=np.mean)),
     ("pool_takes_the_minimum", "out", "the minimum of the window is taken, not the maximum",
@@ -436,29 +435,26 @@ POOL_FORWARD = entries(
     ("pool_windows_of_stride", "out", "the stride is used for the size of the window",
      pool_squares_of_stride),
     ("pool_mixes_channels", "out", "the maximum is taken over the channels as well",
-     lambda x, pool_param: np.broadcast_to(
-         right.max_pool(x, pool_param).max(axis=1, keepdims=True), right.pool_shape(x, pool_param))),
-    ("pool_rounds_up", "out", "windows that reach over the edge are kept: OH and OW are rounded down",
-     lambda x, pool_param: counted(x, pool_param, lambda size, window, stride:
+     lambda x, pool_param: np.repeat(
+         right.max_pool(x, pool_param).max(axis=1, keepdims=True), x.shape[1], axis=1)),
+    ("pool_rounds_up", "out", "windows that reach over the edge are kept: OH and OW are rounded "
+     "down", lambda x, pool_param: counted(x, pool_param, lambda size, window, stride:
                                    1 + math.ceil((size - window) / stride))),
-    ("pool_forgets_1_in_size", "out", "one row and one column of windows are left out: OH = 1 + (H - "
-     "pool_height) // stride", lambda x, pool_param: counted(
+    ("pool_forgets_1_in_size", "out", "one row and one column of windows are left out: OH = 1 + (H "
+     "- pool_height) // stride", lambda x, pool_param: counted(
          x, pool_param, lambda size, window, stride: (size - window) // stride)),
     ("pool_size_from_the_stride", "out", "the size of the output is H // stride: it is 1 + (H - "
      "pool_height) // stride", lambda x, pool_param: counted(
          x, pool_param, lambda size, window, stride: size // stride)),
-    ("pool_size_from_the_window", "out", "the size of the output is H // pool_height: it is 1 + (H - "
-     "pool_height) // stride", lambda x, pool_param: counted(
-         x, pool_param, lambda size, window, stride: size // window)),
     ("pool_takes_OW_from_OH", "out", "the output's width is taken from its height: OW = 1 + (W - "
      "pool_width) // stride", lambda x, pool_param: pool_loops(
          x, pool_param, OW=right.pool_shape(x, pool_param)[2])),
-    ("pool_swaps_H_and_W", "out", "height and width are mixed up: N, C, H, W = x.shape, in this order",
-     lambda x, pool_param: pool_loops(
+    ("pool_swaps_H_and_W", "out", "height and width are mixed up: N, C, H, W = x.shape, in this "
+     "order", lambda x, pool_param: pool_loops(
          x, pool_param, 1 + (x.shape[3] - pool_param["pool_height"]) // pool_param["stride"],
          1 + (x.shape[2] - pool_param["pool_width"]) // pool_param["stride"])),
-    ("pool_starts_columns_at_j", "out", "the columns of a window start at j: they start at j·stride",
-     functools.partial(pool_loops, step=(1, 0))),
+    ("pool_starts_columns_at_j", "out", "the columns of a window start at j: they start at "
+     "j·stride", functools.partial(pool_loops, step=(1, 0))),
     ("pool_starts_rows_at_i", "out", "the rows of a window start at i: they start at i·stride",
      functools.partial(pool_loops, step=(0, 1))),
     ("pool_starts_at_i_j", "out", "windows start at (i, j): they start at (i·stride, j·stride)",
@@ -466,13 +462,13 @@ POOL_FORWARD = entries(
     ("pool_reshapes_for_transposes", "out", "images and pixels are mixed up: transpose, do not "
      "reshape, (OH, OW, N, C) into (N, C, OH, OW)",
      lambda x, pool_param: regrouped(right.max_pool(x, pool_param), 2, 3, 0, 1)),
-    ("pool_cuts_windows_by_reshape", "out", "reshape does not cut windows out: "
-     "x.reshape(N, C, OH, pool_height, OW, pool_width) does, with the maximum over axes 3 and 5",
+    ("pool_cuts_windows_by_reshape", "out", "reshape does not cut windows out: x.reshape(N, C, OH, "
+     "pool_height, OW, pool_width) does, with the maximum over axes 3 and 5",
      pool_cut_by_reshape),
-    ("pool_returns_in_the_loop", "out", "only the first image is computed: is there a return inside "
-     "the loop?", lambda x, pool_param: only_first(right.max_pool(x, pool_param))),
-    ("pool_returns_after_one_window", "out", "only the first window is computed: is there a return "
-     "inside the loop?", lambda x, pool_param: one_window(right.max_pool(x, pool_param))),
+    ("pool_returns_in_the_loop", "out", cut_short("image"),
+     lambda x, pool_param: only_first(right.max_pool(x, pool_param))),
+    ("pool_returns_after_one_window", "out", cut_short("window"),
+     lambda x, pool_param: one_window(right.max_pool(x, pool_param))),
 )
 
 
@@ -551,15 +547,15 @@ def pool_sizes_from_dout(x, pool_param, dout):
 
 POOL_BACKWARD = entries(
     "max_pool_backward",
-    ("pool_pays_every_tie", "dx", "every maximum of a tie is paid in full: a window has one dout to "
-     "give, to one of them or shared", paid_to_every_tie),
-    ("pool_overwrites_overlaps", "dx", "overlapping windows are overwritten: their gradients must be "
-     "added (+=, not =)", repay(to_first, add=False)),
+    ("pool_pays_every_tie", "dx", "every maximum of a tie is paid in full: a window has one dout "
+     "to give, to one of them or shared", paid_to_every_tie),
+    ("pool_overwrites_overlaps", "dx", "overlapping windows are overwritten: their gradients must "
+     "be added (+=, not =)", repay(to_first, add=False)),
     ("pool_overwrites_overlaps_and_pays_ties", "dx", "overlapping windows are overwritten: their "
      "gradients must be added (+=, not =); and every maximum of a tie is paid in full",
      repay(to_every, add=False)),
-    ("pool_overwrites_shared_maxima", "dx", "overlapping windows overwrite their maximum: where two "
-     "windows share it, the gradients must be added (+=, not =)",
+    ("pool_overwrites_shared_maxima", "dx", "overlapping windows overwrite their maximum: where "
+     "two windows share it, the gradients must be added (+=, not =)",
      repay(to_first, add=False, mask=True)),
     ("pool_overwrites_shared_maxima_and_pays_ties", "dx", "overlapping windows overwrite their "
      "maximum: where two windows share it, the gradients must be added (+=, not =); and every "
@@ -577,8 +573,8 @@ POOL_BACKWARD = entries(
      repay(lambda window, d: right.first_maximum(window) * d * window)),
     ("pool_pays_the_corner", "dx", "the gradient goes to the first number of each window",
      repay(to_corner)),
-    ("pool_finds_the_maximum_by_isclose", "dx", "the maximum is found by np.isclose: numbers that are "
-     "close to it get its gradient, too", repay(to_close)),
+    ("pool_finds_the_maximum_by_isclose", "dx", "the maximum is found by np.isclose: numbers that "
+     "are close to it get its gradient, too", repay(to_close)),
     ("pool_unravels_by_height", "dx", "the maximum's place is unravelled with pool_height where "
      "pool_width belongs", pay_places(
          lambda i, j, top, left, best, height, width, stride:
@@ -586,8 +582,8 @@ POOL_BACKWARD = entries(
     ("pool_forgets_where_the_window_is", "dx", "the gradient is written to the place inside the "
      "window: add where the window starts, (i·stride, j·stride)", pay_places(
          lambda i, j, top, left, best, height, width, stride: (best // width, best % width))),
-    ("pool_writes_to_the_output_index", "dx", "the gradient is written to (i, j) + the place inside "
-     "the window: the window starts at (i·stride, j·stride)", pay_places(
+    ("pool_writes_to_the_output_index", "dx", "the gradient is written to (i, j) + the place "
+     "inside the window: the window starts at (i·stride, j·stride)", pay_places(
          lambda i, j, top, left, best, height, width, stride:
          (i + best // width, j + best % width))),
     ("pool_backward_starts_columns_at_j", "dx", "the columns of a window start at j: they start at "
@@ -596,27 +592,25 @@ POOL_BACKWARD = entries(
      "i·stride", repay(to_first, windows=windows_from(start=lambda i, stride: i))),
     ("pool_backward_starts_at_i_j", "dx", "windows start at (i, j): they start at (i·stride, "
      "j·stride)", repay(to_first, windows=windows_from(lambda i, stride: i, lambda j, stride: j))),
-    ("pool_backward_ignores_the_stride", "dx", "the stride is left out: windows move by their own size",
-     lambda x, pool_param, dout: repay(to_first, windows=windows_from(
+    ("pool_backward_ignores_the_stride", "dx", "the stride is left out: windows move by their own "
+     "size", lambda x, pool_param, dout: repay(to_first, windows=windows_from(
          lambda i, _: i * pool_param["pool_height"], lambda j, _: j * pool_param["pool_width"]))(
              x, pool_param, dout)),
-    ("pool_backward_forgets_1_in_size", "dx", "the last row and column of windows get no gradient: OH "
-     "= 1 + (H - pool_height) // stride", repay(to_first, windows=windows_from(
+    ("pool_backward_forgets_1_in_size", "dx", "the last row and column of windows get no gradient: "
+     "OH = 1 + (H - pool_height) // stride", repay(to_first, windows=windows_from(
          count=lambda size, window, stride: (size - window) // stride))),
     ("pool_takes_sizes_from_dout", "dx", "the number of windows is computed from the size of dout: "
      "dout has that size already, (N, C, OH, OW)", pool_sizes_from_dout),
-    ("pool_backward_takes_OW_from_OH", "dx", "the output's width is taken from its height: N, C, OH, "
-     "OW = dout.shape", lambda x, pool_param, dout: repay(to_first, windows=windows_from(
+    ("pool_backward_takes_OW_from_OH", "dx", "the output's width is taken from its height: N, C, "
+     "OH, OW = dout.shape", lambda x, pool_param, dout: repay(to_first, windows=windows_from(
          count=lambda size, window, stride: dout.shape[2]))(x, pool_param, dout)),
-    ("pool_reshapes_dx", "dx", "images and pixels are mixed up: transpose, do not reshape, (H, W, N, "
-     "C) into (N, C, H, W)", lambda x, pool_param, dout: regrouped(
+    ("pool_reshapes_dx", "dx", "images and pixels are mixed up: transpose, do not reshape, (H, W, "
+     "N, C) into (N, C, H, W)", lambda x, pool_param, dout: regrouped(
          right.max_pool_gradients(x, pool_param, dout)["dx"], 2, 3, 0, 1)),
-    ("pool_pays_the_first_image", "dx", "only the first image gets a gradient: is there a return "
-     "inside the loop?", lambda x, pool_param, dout: only_first(
-         right.max_pool_gradients(x, pool_param, dout)["dx"])),
-    ("pool_pays_the_first_window", "dx", "only the first window gets a gradient: is there a return "
-     "inside the loop?", lambda x, pool_param, dout: right.max_pool_gradients(
-         x, pool_param, one_window(dout))["dx"]),
+    ("pool_pays_the_first_image", "dx", cut_short("image"),
+     lambda **inputs: only_first(right.max_pool_gradients(**inputs)["dx"])),
+    ("pool_pays_the_first_window", "dx", cut_short("window"),
+     lambda x, pool_param, dout: repay(to_first)(x, pool_param, one_window(dout))),
 )
 
 
@@ -662,7 +656,7 @@ def whole_rows(x, y):
     return p / len(x)
 
 
-EPSILONS = ("1e-3", "1e-4", "1e-5", "1e-6", "1e-7", "1e-8", "1e-9", "1e-10", "1e-12", "1e-15", "1e-20")
+EPSILONS = [f"1e-{power}" for power in range(3, 21)]
 OVERFLOW = "exp overflows: subtract the largest score of each row first"
 
 SOFTMAX = entries(
@@ -671,27 +665,25 @@ SOFTMAX = entries(
      lambda x, y: len(x) * right.softmax_loss(x, y)),
     ("softmax_divides_the_loss_twice", "loss", "the loss is divided by N twice",
      lambda x, y: right.softmax_loss(x, y) / len(x)),
-    ("softmax_divides_by_classes", "loss", "the loss is divided by N·C: only the batch is averaged, "
-     "by N", lambda x, y: right.softmax_loss(x, y) / x.shape[1]),
-    ("softmax_divides_by_classes_alone", "loss", "the loss is divided by the number of classes: "
-     "divide it by N", lambda x, y: right.softmax_loss(x, y) * len(x) / x.shape[1]),
+    ("softmax_divides_by_classes", "loss", "the loss is divided by N·C: only the batch is "
+     "averaged, by N", lambda x, y: right.softmax_loss(x, y) / x.shape[1]),
     ("softmax_forgets_the_sign", "loss", "the sign is wrong: the loss is minus log p",
      lambda x, y: -right.softmax_loss(x, y)),
     ("softmax_overflows", "loss", OVERFLOW, lambda x, y: loss_of(x, y, largest=nothing)),
-    ("softmax_shifts_by_the_global_maximum", "loss", "exp overflows or underflows: the largest score "
-     "of each row is to be subtracted, not that of the whole batch",
+    ("softmax_shifts_by_the_global_maximum", "loss", "exp overflows or underflows: the largest "
+     "score of each row is to be subtracted, not that of the whole batch",
      lambda x, y: loss_of(x, y, largest=np.max)),
-    ("softmax_takes_log_of_0", "loss", "log p is infinite where p is too small for a float: log p = x "
-     "- max - log Σ exp(x - max) always works", loss_of),
-    ("softmax_normalises_over_the_batch", "loss", "the probabilities are normalised over the batch, "
-     "not over the classes: sum along axis 1", lambda x, y: loss_of(x, y, axis=0)),
-    ("softmax_normalises_over_everything", "loss", "the probabilities are normalised over the whole "
-     "array, not row by row", lambda x, y: loss_of(x, y, axis=(0, 1))),
-    *((f"softmax_adds_{epsilon.replace('-', '_')}", "loss", f"an epsilon of {epsilon} is added inside "
-       "the log: it hides large losses", lambda x, y, epsilon=float(epsilon):
+    ("softmax_takes_log_of_0", "loss", "log p is infinite where p is too small for a float: log p "
+     "= x - max - log Σ exp(x - max) always works", loss_of),
+    ("softmax_normalises_over_the_batch", "loss", "the probabilities are normalised over the "
+     "batch, not over the classes: sum along axis 1", lambda x, y: loss_of(x, y, axis=0)),
+    ("softmax_normalises_over_everything", "loss", "the probabilities are normalised over the "
+     "whole array, not row by row", lambda x, y: loss_of(x, y, axis=(0, 1))),
+    *((f"softmax_adds_{epsilon.replace('-', '_')}", "loss", f"an epsilon of {epsilon} is added "
+       f"inside the log: it hides large losses", lambda x, y, epsilon=float(epsilon):
        loss_of(x, y, log=lambda p: np.log(p + epsilon))) for epsilon in EPSILONS),
     *((f"softmax_clips_at_{epsilon.replace('-', '_')}", "loss", f"p is cut off at {epsilon} before "
-       "the log: it hides large losses", lambda x, y, epsilon=float(epsilon):
+       f"the log: it hides large losses", lambda x, y, epsilon=float(epsilon):
        loss_of(x, y, log=lambda p: np.log(np.maximum(p, epsilon)))) for epsilon in EPSILONS),
     ("softmax_takes_log2", "loss", "the log has base 2: take the natural one",
      lambda x, y: right.softmax_loss(x, y) / np.log(2)),
@@ -699,31 +691,32 @@ SOFTMAX = entries(
      "counts", lambda x, y: -right.log_softmax(x).sum() / len(x)),
     ("softmax_forgets_the_log", "loss", "the log is left out: this is minus the mean probability",
      lambda x, y: loss_of(x, y, log=lambda p: p)),
-    ("softmax_loss_of_the_first_sample", "loss", "only the first sample counts: is there a return "
-     "inside the loop?", lambda x, y: right.softmax_loss(x[:1], y[:1]) / len(x)),
+    ("softmax_loss_of_the_first_sample", "loss", cut_short("sample"),
+     lambda x, y: right.softmax_loss(x[:1], y[:1]) / len(x)),
     ("softmax_forgets_n_in_dx", "dx", "dx is not divided by N, as the loss is",
      lambda x, y: len(x) * softmax_dx(x, y)),
     ("softmax_divides_dx_twice", "dx", "dx is divided by N twice",
      lambda x, y: softmax_dx(x, y) / len(x)),
-    ("softmax_forgets_one_hot", "dx", "1 is not subtracted at the right class: dx = (p - one_hot) / N",
-     lambda x, y: probabilities(x) / len(x)),
+    ("softmax_forgets_one_hot", "dx", "1 is not subtracted at the right class: dx = (p - one_hot) "
+     "/ N", lambda x, y: probabilities(x) / len(x)),
     ("softmax_turns_dx_around", "dx", "the sign is wrong: dx = (p - one_hot) / N",
      lambda x, y: -softmax_dx(x, y)),
-    ("softmax_subtracts_one_after_dividing", "dx", "1 is subtracted after the division by N: dx = (p "
-     "- one_hot) / N", lambda x, y: probabilities(x) / len(x) - right.one_hot(y, x.shape[1])),
+    ("softmax_subtracts_one_after_dividing", "dx", "1 is subtracted after the division by N: dx = "
+     "(p - one_hot) / N", lambda x, y: probabilities(x) / len(x) - right.one_hot(y, x.shape[1])),
     ("softmax_subtracts_in_whole_columns", "dx", "1 is subtracted in whole columns: index "
      "dx[np.arange(N), y], not dx[:, y]", whole_columns),
     ("softmax_subtracts_in_whole_rows", "dx", "1 is subtracted in whole rows: index "
      "dx[np.arange(N), y]", whole_rows),
     ("softmax_dx_overflows", "dx", OVERFLOW, lambda x, y: dx_of(x, y, largest=nothing)),
-    ("softmax_dx_shifts_by_the_global_maximum", "dx", "exp underflows: the largest score of each row "
-     "is to be subtracted, not that of the whole batch", lambda x, y: dx_of(x, y, largest=np.max)),
-    ("softmax_dx_normalises_over_the_batch", "dx", "the probabilities are normalised over the batch, "
-     "not over the classes: sum along axis 1", lambda x, y: dx_of(x, y, axis=0)),
-    ("softmax_dx_of_the_right_class", "dx", "only the right class gets a gradient: the others get p / "
-     "N", lambda x, y: softmax_dx(x, y) * right.one_hot(y, x.shape[1])),
-    ("softmax_dx_of_the_first_sample", "dx", "only the first sample gets a gradient: is there a "
-     "return inside the loop?", lambda x, y: only_first(softmax_dx(x, y))),
+    ("softmax_dx_shifts_by_the_global_maximum", "dx", "exp underflows: the largest score of each "
+     "row is to be subtracted, not that of the whole batch",
+     lambda x, y: dx_of(x, y, largest=np.max)),
+    ("softmax_dx_normalises_over_the_batch", "dx", "the probabilities are normalised over the "
+     "batch, not over the classes: sum along axis 1", lambda x, y: dx_of(x, y, axis=0)),
+    ("softmax_dx_of_the_right_class", "dx", "only the right class gets a gradient: the others get "
+     "p / N", lambda x, y: softmax_dx(x, y) * right.one_hot(y, x.shape[1])),
+    ("softmax_dx_of_the_first_sample", "dx", cut_short("sample"),
+     lambda x, y: only_first(softmax_dx(x, y))),
 )
 
 
@@ -752,9 +745,10 @@ def step_da(change):
 
 
 SLOPES = (
-    ("forgets_the_slope", "the derivative of tanh, 1 - h², is left out", lambda a, h: np.ones_like(h)),
-    ("applies_tanh_twice", "tanh is applied to h once more: its slope is 1 - h², as h is tanh already",
-     lambda a, h: 1 - np.tanh(h) ** 2),
+    ("forgets_the_slope", "the derivative of tanh, 1 - h², is left out",
+     lambda a, h: np.ones_like(h)),
+    ("applies_tanh_twice", "tanh is applied to h once more: its slope is 1 - h², as h is tanh "
+     "already", lambda a, h: 1 - np.tanh(h) ** 2),
     ("forgets_the_square", "the slope of tanh is 1 - h², not 1 - h", lambda a, h: 1 - h),
     ("takes_slope_of_a", "the slope of tanh is 1 - h², h being its result and not its argument",
      lambda a, h: 1 - a ** 2),
@@ -780,7 +774,8 @@ RNN_STEP = entries(
      lambda x, prev_h, Wx, Wh, b: right.rnn_step(x, 0 * prev_h, Wx, Wh, b)),
 ) + entries(
     "rnn_step_backward",
-    *((f"step_{name}", STEP_GRADIENTS, sentence, step_slope(slope)) for name, sentence, slope in SLOPES),
+    *((f"step_{name}", STEP_GRADIENTS, sentence, step_slope(slope))
+      for name, sentence, slope in SLOPES),
     ("step_does_not_transpose_Wh", "dprev_h", "Wh is not transposed: dprev_h = da·Whᵀ",
      step_da(lambda da, given: da @ given["Wh"])),
     ("step_does_not_transpose_Wx", "dx", "Wx is not transposed: dx = da·Wxᵀ",
@@ -789,7 +784,8 @@ RNN_STEP = entries(
      step_da(lambda da, given: da.T @ given["prev_h"])),
     ("step_takes_next_h_for_prev_h", "dWh", "the new state is taken for the previous one: dWh = "
      "prev_hᵀ·da", step_da(lambda da, given: given["next_h"].T @ da)),
-    ("step_does_not_sum_db", "db", "db is not summed over the batch", step_da(lambda da, given: da)),
+    ("step_does_not_sum_db", "db", "db is not summed over the batch",
+     step_da(lambda da, given: da)),
     ("step_averages_db", "db", "db is averaged over the batch, not summed",
      step_da(lambda da, given: da.mean(axis=0))),
     ("step_sums_dout_for_db", "db", "db is the sum of dnext_h: the slope of tanh belongs to it",
@@ -843,12 +839,13 @@ RNN = entries(
      lambda x, h0, Wx, Wh, b: right.rnn(np.repeat(x[:1], len(x), axis=0), h0, Wx, Wh, b)),
     ("rnn_runs_backwards", "h", "the steps are taken from the last to the first",
      lambda x, h0, Wx, Wh, b: right.rnn(x[::-1], h0, Wx, Wh, b)[::-1]),
-    ("rnn_runs_over_the_batch", "h", "the steps go along axis 1, the batch: x is time-major, (T, N, D)",
+    ("rnn_runs_over_the_batch", "h", "the steps go along axis 1, the batch: x is time-major, (T, "
+     "N, D)",
      lambda x, h0, Wx, Wh, b: right.rnn(x.transpose(1, 0, 2), h0, Wx, Wh, b).transpose(1, 0, 2)),
     ("rnn_forgets_the_bias", "h", "the bias is left out",
      lambda x, h0, Wx, Wh, b: right.rnn(x, h0, Wx, Wh, 0 * b)),
-    ("rnn_returns_the_last_state", "h", "only the last state is returned: h holds that of every step, "
-     "(T, N, H)", lambda x, h0, Wx, Wh, b: right.rnn(x, h0, Wx, Wh, b)[-1]),
+    ("rnn_returns_the_last_state", "h", "only the last state is returned: h holds that of every "
+     "step, (T, N, H)", lambda x, h0, Wx, Wh, b: right.rnn(x, h0, Wx, Wh, b)[-1]),
     ("rnn_returns_h0_first", "h", "the states before each step are returned, from h0 on, not those "
      "after it", lambda x, h0, Wx, Wh, b: np.array([h0, *right.rnn(x, h0, Wx, Wh, b)[:-1]])),
     ("rnn_returns_h0_too", "h", "h0 is returned as well: h holds the T states after the steps",
@@ -856,8 +853,8 @@ RNN = entries(
     ("rnn_without_tanh", "h", "tanh is left out", states_without_tanh),
     ("rnn_transposes_Wh", "h", "Wh is transposed: h·Wh",
      lambda x, h0, Wx, Wh, b: right.rnn(x, h0, Wx, Wh.T, b)),
-    ("rnn_returns_in_the_loop", "h", "only the first step is computed: is there a return inside the "
-     "loop?", lambda x, h0, Wx, Wh, b: only_first(right.rnn(x, h0, Wx, Wh, b))),
+    ("rnn_returns_in_the_loop", "h", cut_short("step"),
+     lambda **inputs: only_first(right.rnn(**inputs))),
 ) + entries(
     "rnn_backward",
     ("rnn_cuts_time", GRADIENTS, "the gradient does not go on to the step before: h[t - 1] gets "
@@ -866,25 +863,25 @@ RNN = entries(
       for name, sentence, slope in SLOPES if name != "takes_slope_of_a"),
     ("rnn_does_not_transpose_Wh", GRADIENTS, "Wh is not transposed on the way back: h[t - 1] gets "
      "da[t]·Whᵀ", through_time(way_back=lambda Wh: Wh)),
-    ("rnn_uses_the_last_dh_only", GRADIENTS, "only the last step's dh is used: every step has one of "
-     "its own", through_time(select=last_alone)),
-    ("rnn_goes_back_from_the_first_step", GRADIENTS, "the loop of the backward pass runs forwards in "
-     "time: begin with the last step", through_time(times=list)),
-    ("rnn_keeps_the_first_step", "dWx dWh db", "the gradients of the weights are overwritten at each "
-     "step: all steps share them, so they add up (+=, not =)",
+    ("rnn_uses_the_last_dh_only", GRADIENTS, "only the last step's dh is used: every step has one "
+     "of its own", through_time(select=last_alone)),
+    ("rnn_goes_back_from_the_first_step", GRADIENTS, "the loop of the backward pass runs forwards "
+     "in time: begin with the last step", through_time(times=list)),
+    ("rnn_keeps_the_first_step", "dWx dWh db", "the gradients of the weights are overwritten at "
+     "each step: all steps share them, so they add up (+=, not =)",
      through_time(add=lambda total, step: step)),
-    ("rnn_takes_h_t_for_h_before", "dWh", "h[t] is used where h[t - 1] belongs: dWh adds "
-     "h[t - 1]ᵀ·da[t]", of_every_step(lambda da, x, h: np.einsum("tnh,tnk->hk", h[1:], da))),
+    ("rnn_takes_h_t_for_h_before", "dWh", "h[t] is used where h[t - 1] belongs: dWh adds h[t - "
+     "1]ᵀ·da[t]", of_every_step(lambda da, x, h: np.einsum("tnh,tnk->hk", h[1:], da))),
     ("rnn_takes_h0_for_every_state", "dWh", "h0 is used at every step where h[t - 1] belongs",
      of_every_step(lambda da, x, h: h[0].T @ da.sum(axis=0))),
     ("rnn_forgets_h0_in_dWh", "dWh", "the first step is left out of dWh: its state before is h0",
      of_every_step(lambda da, x, h: np.einsum("tnh,tnk->hk", h[1:-1], da[1:]))),
-    ("rnn_keeps_dWh_of_the_first_step", "dWh", "dWh is overwritten at each step: all steps share Wh, "
-     "so their gradients add up (+=, not =)", of_every_step(lambda da, x, h: h[0].T @ da[0])),
-    ("rnn_keeps_dWx_of_the_first_step", "dWx", "dWx is overwritten at each step: all steps share Wx, "
-     "so their gradients add up (+=, not =)", of_every_step(lambda da, x, h: x[0].T @ da[0])),
-    ("rnn_keeps_db_of_the_first_step", "db", "db is overwritten at each step: all steps share b, so "
-     "their gradients add up (+=, not =)", of_every_step(lambda da, x, h: da[0].sum(axis=0))),
+    ("rnn_keeps_dWh_of_the_first_step", "dWh", "dWh is overwritten at each step: all steps share "
+     "Wh, so their gradients add up (+=, not =)", of_every_step(lambda da, x, h: h[0].T @ da[0])),
+    ("rnn_keeps_dWx_of_the_first_step", "dWx", "dWx is overwritten at each step: all steps share "
+     "Wx, so their gradients add up (+=, not =)", of_every_step(lambda da, x, h: x[0].T @ da[0])),
+    ("rnn_keeps_db_of_the_first_step", "db", "db is overwritten at each step: all steps share b, "
+     "so their gradients add up (+=, not =)", of_every_step(lambda da, x, h: da[0].sum(axis=0))),
     ("rnn_averages_db_over_time", "db", "db is averaged over the steps, not summed",
      of_every_step(lambda da, x, h: da.sum(axis=(0, 1)) / len(da))),
     ("rnn_returns_dh_of_the_first_state", "dh0", "dh0 is the gradient of the state after the first "
@@ -926,8 +923,8 @@ GATE_SLIPS = (
     without_slope("o", "the output gate"), without_slope("g", "the block input"),
     ("gives_di_to_f", "the gradients of the input gate and the forget gate are exchanged",
      gates_changed(lambda found, given: {"i": found["f"], "f": found["i"]})),
-    ("takes_slope_of_sigmoid_for_g", "the slope of the block input is that of tanh, 1 - g², not g·(1 "
-     "- g)", gates_changed(lambda found, given: {
+    ("takes_slope_of_sigmoid_for_g", "the slope of the block input is that of tanh, 1 - g², not "
+     "g·(1 - g)", gates_changed(lambda found, given: {
          "g": given["dc"] * given["i"] * given["g"] * (1 - given["g"])})),
     ("forgets_tanh_of_c_for_o", "the output gate's gradient is dnext_h·tanh(next_c), not "
      "dnext_h·next_c", gates_changed(lambda found, given: {
@@ -937,13 +934,14 @@ GATE_SLIPS = (
          "f": given["dc"] * np.arctanh(given["tanh_c"]) * given["f"] * (1 - given["f"])})),
 )
 CELL_SLIPS = (
-    ("forgets_dnext_c", LSTM_STEP_GRADIENTS, "the gradient of the cell that comes from the step after, dnext_c, is left "
-     "out: dc = dnext_c + dnext_h·o·(1 - tanh(c)²), += and not =",
+    ("forgets_dnext_c", LSTM_STEP_GRADIENTS, "the gradient of the cell that comes from the step "
+     "after, dnext_c, is left out: dc = dnext_c + dnext_h·o·(1 - tanh(c)²), += and not =",
      {"cell": lambda dnext_c, dnext_h, o, tanh_c: dnext_h * o * (1 - tanh_c ** 2)}),
-    ("forgets_next_h_in_dc", LSTM_STEP_GRADIENTS, "next_h = o·tanh(c) sends a gradient to the cell, too: dc = dnext_c + "
-     "dnext_h·o·(1 - tanh(c)²)", {"cell": lambda dnext_c, dnext_h, o, tanh_c: dnext_c}),
-    ("forgets_the_slope_of_tanh_c", LSTM_STEP_GRADIENTS, "the derivative of tanh(next_c) is left out: dc = dnext_c + "
-     "dnext_h·o·(1 - tanh(c)²)",
+    ("forgets_next_h_in_dc", LSTM_STEP_GRADIENTS, "next_h = o·tanh(c) sends a gradient to the "
+     "cell, too: dc = dnext_c + dnext_h·o·(1 - tanh(c)²)",
+     {"cell": lambda dnext_c, dnext_h, o, tanh_c: dnext_c}),
+    ("forgets_the_slope_of_tanh_c", LSTM_STEP_GRADIENTS, "the derivative of tanh(next_c) is left "
+     "out: dc = dnext_c + dnext_h·o·(1 - tanh(c)²)",
      {"cell": lambda dnext_c, dnext_h, o, tanh_c: dnext_c + dnext_h * o}),
     ("forgets_f_in_dprev_c", "dprev_c", "dprev_c = dc·f: the forget gate is left out",
      {"before": lambda dc, gate: dc}),
@@ -970,10 +968,14 @@ def one_bias(b):
     return np.tile(b[:len(b) // 4], 4)
 
 
-def lstm_through_time(**tampering):
-    """The gradients of the LSTM with something changed in each step."""
-    return functools.partial(right.lstm_gradients, step=functools.partial(
-        right.lstm_step_gradients, **tampering))
+def lstm_step_with(**tampering):
+    """The gradients of the LSTM's step with something changed."""
+    return functools.partial(right.lstm_step_gradients, **tampering)
+
+
+def lstm_through_time(**changes):
+    """The gradients of the LSTM with something changed between the steps."""
+    return functools.partial(right.lstm_gradients, **changes)
 
 
 def db_as(change):
@@ -985,28 +987,28 @@ LSTM = entries(
     "lstm_step_forward",
     ("lstm_forgets_tanh_of_c", "next_h", "tanh is left out: next_h = o·tanh(next_c)",
      step_outputs(last=lambda c: c)),
-    ("lstm_uses_one_bias", "next_h next_c", "the same H biases are used for all four gates: b has 4·H",
-     lambda x, prev_h, prev_c, Wx, Wh, b: step_outputs()(
+    ("lstm_uses_one_bias", "next_h next_c", "the same H biases are used for all four gates: b has "
+     "4·H", lambda x, prev_h, prev_c, Wx, Wh, b: step_outputs()(
          x=x, prev_h=prev_h, prev_c=prev_c, Wx=Wx, Wh=Wh, b=one_bias(b))),
     ("lstm_without_bias", "next_h next_c", "the bias is left out",
      lambda b, **others: step_outputs()(b=0 * b, **others)),
     ("lstm_forgets_prev_c", "next_h next_c", "the cell before is left out: next_c = f·prev_c + i·g",
      lambda prev_c, **others: step_outputs()(prev_c=0 * prev_c, **others)),
-    ("lstm_squashes_g_by_sigmoid", "next_h next_c", "the block input g takes tanh, not the logistic "
-     "function", step_outputs(block=right.sigmoid)),
+    ("lstm_squashes_g_by_sigmoid", "next_h next_c", "the block input g takes tanh, not the "
+     "logistic function", step_outputs(block=right.sigmoid)),
     *orders("lstm_step", "next_h next_c", lambda order: step_outputs(order=order)),
 ) + entries(
     "lstm_step_backward",
-    *((f"lstm_step_{name}", STEP_GRADIENTS, sentence,
-       functools.partial(right.lstm_step_gradients, gates=gates)) for name, sentence, gates in GATE_SLIPS),
-    *((f"lstm_step_{name}", outputs, sentence, functools.partial(right.lstm_step_gradients, **slip))
+    *((f"lstm_step_{name}", STEP_GRADIENTS, sentence, lstm_step_with(gates=gates))
+      for name, sentence, gates in GATE_SLIPS),
+    *((f"lstm_step_{name}", outputs, sentence, lstm_step_with(**slip))
       for name, outputs, sentence, slip in CELL_SLIPS),
     ("lstm_step_sums_db_over_gates", "db", "db is one gradient for all gates: b has 4·H",
      db_as(lambda db: db.reshape(4, -1).sum(axis=0))),
     ("lstm_step_uses_one_db", "db", "db of the first gate is used for all four: b has 4·H",
      db_as(one_bias)),
     *orders("lstm_step_backward", LSTM_STEP_GRADIENTS,
-            lambda order: functools.partial(right.lstm_step_gradients, order=order)),
+            lambda order: lstm_step_with(order=order)),
 ) + entries(
     "lstm_forward",
     ("lstm_forgets_tanh_of_c_in_time", "h", "tanh is left out: next_h = o·tanh(next_c)",
@@ -1017,41 +1019,41 @@ LSTM = entries(
      lambda b, **others: right.lstm(b=0 * b, **others)),
     ("lstm_uses_one_bias_in_time", "h", "the same H biases are used for all four gates: b has 4·H",
      lambda b, **others: right.lstm(b=one_bias(b), **others)),
-    ("lstm_never_keeps_the_cell", "h", "every step starts from a cell of 0: the cell of step t goes "
-     "into step t + 1", functools.partial(
+    ("lstm_never_keeps_the_cell", "h", "every step starts from a cell of 0: the cell of step t "
+     "goes into step t + 1", functools.partial(
          right.lstm, step=lambda x, h, c, *others: right.lstm_step(x, h, 0 * c, *others))),
     ("lstm_never_keeps_h", "h", "every step starts from h0, not from the state before it",
      lambda x, h0, **others: right.lstm(
          x, h0, step=lambda x_t, h, *rest: right.lstm_step(x_t, h0, *rest), **others)),
     ("lstm_starts_the_cell_from_h0", "h", "the first cell is h0: it is 0",
      lambda x, h0, **others: right.lstm(x, h0, first_cell=h0, **others)),
-    ("lstm_returns_in_the_loop", "h", "only the first step is computed: is there a return inside the "
-     "loop?", lambda **inputs: only_first(right.lstm(**inputs))),
+    ("lstm_returns_in_the_loop", "h", cut_short("step"),
+     lambda **inputs: only_first(right.lstm(**inputs))),
     *orders("lstm", "h", lambda order: functools.partial(
         right.lstm, step=functools.partial(right.lstm_step, order=order))),
 ) + entries(
     "lstm_backward",
-    *((f"lstm_{name}", GRADIENTS, sentence, lstm_through_time(gates=gates))
+    *((f"lstm_{name}", GRADIENTS, sentence, lstm_through_time(step=lstm_step_with(gates=gates)))
       for name, sentence, gates in GATE_SLIPS),
-    *((f"lstm_{name}", GRADIENTS, sentence, lstm_through_time(**slip))
+    *((f"lstm_{name}", GRADIENTS, sentence, lstm_through_time(step=lstm_step_with(**slip)))
       for name, _, sentence, slip in CELL_SLIPS),
     ("lstm_never_sets_dprev_h", GRADIENTS, "dprev_h is not handed on in the loop: h[t - 1] gets a "
      "gradient from step t beside its own dh[t - 1]",
-     functools.partial(right.lstm_gradients, carry=lambda dh, dc: (0 * dh, dc))),
+     lstm_through_time(carry=lambda dh, dc: (0 * dh, dc))),
     ("lstm_never_sets_dprev_c", GRADIENTS, "dprev_c is not handed on in the loop: the cell of step "
      "t - 1 gets a gradient from step t",
-     functools.partial(right.lstm_gradients, carry=lambda dh, dc: (dh, 0 * dc))),
+     lstm_through_time(carry=lambda dh, dc: (dh, 0 * dc))),
     ("lstm_cuts_time", GRADIENTS, "neither dprev_h nor dprev_c goes on to the step before",
-     functools.partial(right.lstm_gradients, carry=lambda dh, dc: (0 * dh, 0 * dc))),
-    ("lstm_goes_back_from_the_first_step", GRADIENTS, "the loop of the backward pass runs forwards in "
-     "time: begin with the last step", functools.partial(right.lstm_gradients, times=list)),
-    ("lstm_keeps_the_first_step", "dWx dWh db", "the gradients of the weights are overwritten at each "
-     "step: all steps share them, so they add up (+=, not =)",
-     functools.partial(right.lstm_gradients, add=lambda total, step: step)),
+     lstm_through_time(carry=lambda dh, dc: (0 * dh, 0 * dc))),
+    ("lstm_goes_back_from_the_first_step", GRADIENTS, "the loop of the backward pass runs forwards "
+     "in time: begin with the last step", lstm_through_time(times=list)),
+    ("lstm_keeps_the_first_step", "dWx dWh db", "the gradients of the weights are overwritten at "
+     "each step: all steps share them, so they add up (+=, not =)",
+     lstm_through_time(add=lambda total, step: step)),
     ("lstm_returns_no_dh0", "dh0", "dh0 is 0: the first step sends a gradient back to h0",
      lambda h0, **others: 0 * h0),
     *orders("lstm_backward", GRADIENTS,
-            lambda order: functools.partial(right.lstm_gradients, order=order)),
+            lambda order: lstm_through_time(order=order)),
 )
 
 
@@ -1082,31 +1084,30 @@ EMBEDDING = entries(
     ("embedding_normalises", "out", "the vectors are scaled to length 1", unit_vectors),
     ("embedding_swaps_axes", "out", "the axes N and T are mixed up: out is (N, T, D)",
      lambda x, W: W[x].transpose(1, 0, 2)),
-    ("embedding_reshapes_for_transposes", "out", "the axes N and T are mixed up: out[n, t] = W[x[n, t]]",
-     lambda x, W: regrouped(W[x], 1, 0, 2)),
+    ("embedding_reshapes_for_transposes", "out", "the axes N and T are mixed up: out[n, t] = "
+     "W[x[n, t]]", lambda x, W: regrouped(W[x], 1, 0, 2)),
     ("embedding_wraps_at_256", "out", "word ids are stored in 8 bits: those above 255 wrap around",
      lambda x, W: W[x % 256]),
-    ("embedding_returns_in_the_loop", "out", "only the first sentence is looked up: is there a return "
-     "inside the loop?", lambda x, W: only_first(W[x])),
+    ("embedding_returns_in_the_loop", "out", cut_short("sentence"), lambda x, W: only_first(W[x])),
 ) + entries(
     "word_embedding_backward",
-    ("embedding_adds_repeated_words_once", "dW", "dW[x] += dout adds a repeated word once only: use "
-     "np.add.at(dW, x, dout)", added_at_once),
-    ("embedding_averages_repeated_words", "dW", "the gradients of a repeated word are averaged, not "
-     "summed", lambda x, W, dout: dW(x, W, dout) / np.maximum(
+    ("embedding_adds_repeated_words_once", "dW", "dW[x] += dout adds a repeated word once only: "
+     "use np.add.at(dW, x, dout)", added_at_once),
+    ("embedding_averages_repeated_words", "dW", "the gradients of a repeated word are averaged, "
+     "not summed", lambda x, W, dout: dW(x, W, dout) / np.maximum(
          np.bincount(x.reshape(-1), minlength=len(W)), 1)[:, None]),
-    ("embedding_averages_over_the_batch", "dW", "dW is divided by N: dout has the mean over the batch "
-     "already", lambda x, W, dout: dW(x, W, dout) / len(x)),
+    ("embedding_averages_over_the_batch", "dW", "dW is divided by N: dout has the mean over the "
+     "batch already", lambda x, W, dout: dW(x, W, dout) / len(x)),
     ("embedding_backward_wraps_at_256", "dW", "word ids are stored in 8 bits: those above 255 wrap "
      "around", lambda x, W, dout: dW(x % 256, W, dout)),
-    ("embedding_backward_counts_from_1", "dW", "the gradient of word v is written to row v - 1: ids "
-     "count from 0", lambda x, W, dout: dW(x.astype(int) - 1, W, dout)),
+    ("embedding_backward_counts_from_1", "dW", "the gradient of word v is written to row v - 1: "
+     "ids count from 0", lambda x, W, dout: dW(x.astype(int) - 1, W, dout)),
     ("embedding_forgets_dout", "dW", "dW counts the words, without dout",
      lambda x, W, dout: dW(x, W, np.ones(dout.shape))),
     ("embedding_returns_dW_of_seen_words", "dW", "dW has rows for the words of this batch only: it "
      "needs the shape of W", lambda x, W, dout: dW(x, W, dout)[:int(x.max()) + 1]),
-    ("embedding_dW_of_the_first_sentence", "dW", "only the first sentence counts: is there a return "
-     "inside the loop?", lambda x, W, dout: dW(x[:1], W, dout[:1])),
+    ("embedding_dW_of_the_first_sentence", "dW", cut_short("sentence"),
+     lambda x, W, dout: dW(x[:1], W, dout[:1])),
 )
 
 
@@ -1124,8 +1125,8 @@ def steps_before_sentences(out):
 TEMPORAL_FC = entries(
     "temporal_fc_forward",
     ("temporal_fc_forgets_the_bias", "out", "the bias is not added", lambda x, w, b: x @ w),
-    ("temporal_fc_mixes_n_and_t", "out", "N and T are mixed up: reshape (N·T, M) into (N, T, M), in "
-     "this order", lambda x, w, b: steps_before_sentences(right.temporal_fc(x, w, b))),
+    ("temporal_fc_mixes_n_and_t", "out", "N and T are mixed up: reshape (N·T, M) into (N, T, M), "
+     "in this order", lambda x, w, b: steps_before_sentences(right.temporal_fc(x, w, b))),
     ("temporal_fc_leaves_out_flat", "out", "out is left flat, (N·T, M): it is (N, T, M)",
      lambda x, w, b: right.temporal_fc(x, w, b).reshape(-1, w.shape[1])),
     ("temporal_fc_uses_the_last_step", "out", "every step gets the output of the last one",
@@ -1140,8 +1141,8 @@ TEMPORAL_FC = entries(
      lambda x, w, b, dout: dout.mean(axis=(0, 1))),
     ("temporal_fc_averages_dw", "dw", "dw is divided by N·T: dout has all averages already",
      lambda x, w, b, dout: temporal_dw(x, w, b, dout) / (x.shape[0] * x.shape[1])),
-    ("temporal_fc_averages_dw_over_the_batch", "dw", "dw is divided by N: dout has the mean over the "
-     "batch already", lambda x, w, b, dout: temporal_dw(x, w, b, dout) / len(x)),
+    ("temporal_fc_averages_dw_over_the_batch", "dw", "dw is divided by N: dout has the mean over "
+     "the batch already", lambda x, w, b, dout: temporal_dw(x, w, b, dout) / len(x)),
     ("temporal_fc_takes_dw_of_the_last_step", "dw", "dw is that of the last step alone: all steps "
      "share w", lambda x, w, b, dout: x[:, -1].T @ dout[:, -1]),
     ("temporal_fc_reshapes_x", "dw", "x is reshaped where it should be transposed: rows.T, not "
@@ -1171,8 +1172,8 @@ def temporal_dx(x, y, mask):
 TEMPORAL_FACTORS = (
     ("averages_over_time", "is divided by N·T: it is summed over time and averaged over the batch "
      "alone", lambda mask: 1 / mask.shape[1]),
-    ("averages_over_the_mask", "is divided by the number of positions that count: divide by N alone",
-     lambda mask: len(mask) / mask.sum()),
+    ("averages_over_the_mask", "is divided by the number of positions that count: divide by N "
+     "alone", lambda mask: len(mask) / mask.sum()),
     ("divides_by_t", "is divided by T where N belongs", lambda mask: len(mask) / mask.shape[1]),
     ("divides_by_n_twice", "is divided by N twice", lambda mask: 1 / len(mask)),
 )
@@ -1181,32 +1182,32 @@ TEMPORAL_LOSS = entries(
     "temporal_softmax_loss",
     ("temporal_loss_ignores_the_mask", "loss", "the mask is not applied to the loss",
      lambda x, y, mask: right.temporal_softmax_loss(x, y, np.ones(mask.shape))),
-    ("temporal_loss_turns_the_mask_around", "loss", "the mask is upside down: 1 marks the positions "
-     "that count", lambda x, y, mask: right.temporal_softmax_loss(x, y, mask == 0)),
+    ("temporal_loss_turns_the_mask_around", "loss", "the mask is upside down: 1 marks the "
+     "positions that count", lambda x, y, mask: right.temporal_softmax_loss(x, y, mask == 0)),
     ("temporal_loss_is_a_sum", "loss", "the loss is not divided by N",
      lambda x, y, mask: right.temporal_softmax_loss(x, y, mask) * len(x)),
     *((f"temporal_loss_{name}", "loss", f"the loss {sentence}", lambda x, y, mask, factor=factor:
        right.temporal_softmax_loss(x, y, mask) * factor(mask))
       for name, sentence, factor in TEMPORAL_FACTORS),
-    ("temporal_loss_overflows", "loss", "exp overflows: subtract the largest score of each position "
-     "first", lambda x, y, mask: temporal_loss(x, y, mask, largest=nothing)),
-    ("temporal_loss_takes_log_of_0", "loss", "log p is infinite where p is too small for a float: log "
-     "p = x - max - log Σ exp(x - max) always works", temporal_loss),
-    *((f"temporal_loss_adds_{epsilon.replace('-', '_')}", "loss", f"an epsilon of {epsilon} is added "
-       "inside the log: it hides large losses", lambda x, y, mask, epsilon=float(epsilon):
+    ("temporal_loss_overflows", "loss", "exp overflows: subtract the largest score of each "
+     "position first", lambda x, y, mask: temporal_loss(x, y, mask, largest=nothing)),
+    ("temporal_loss_takes_log_of_0", "loss", "log p is infinite where p is too small for a float: "
+     "log p = x - max - log Σ exp(x - max) always works", temporal_loss),
+    *((f"temporal_loss_adds_{epsilon.replace('-', '_')}", "loss", f"an epsilon of {epsilon} is "
+       f"added inside the log: it hides large losses", lambda x, y, mask, epsilon=float(epsilon):
        temporal_loss(x, y, mask, log=lambda p: np.log(p + epsilon))) for epsilon in EPSILONS),
-    ("temporal_dx_ignores_the_mask", "dx", "the mask is not applied to the gradient: positions that "
-     "do not count have none", lambda x, y, mask: temporal_dx(x, y, np.ones(mask.shape))),
-    ("temporal_dx_turns_the_mask_around", "dx", "the mask is upside down: 1 marks the positions that "
-     "count", lambda x, y, mask: temporal_dx(x, y, mask == 0)),
+    ("temporal_dx_ignores_the_mask", "dx", "the mask is not applied to the gradient: positions "
+     "that do not count have none", lambda x, y, mask: temporal_dx(x, y, np.ones(mask.shape))),
+    ("temporal_dx_turns_the_mask_around", "dx", "the mask is upside down: 1 marks the positions "
+     "that count", lambda x, y, mask: temporal_dx(x, y, mask == 0)),
     ("temporal_dx_forgets_n", "dx", "dx is not divided by N, as the loss is",
      lambda x, y, mask: len(x) * temporal_dx(x, y, mask)),
     *((f"temporal_dx_{name}", "dx", f"dx {sentence}", lambda x, y, mask, factor=factor:
        temporal_dx(x, y, mask) * factor(mask)) for name, sentence, factor in TEMPORAL_FACTORS),
     ("temporal_dx_forgets_one_hot", "dx", "1 is not subtracted at the right word: dx = mask·(p - "
      "one_hot) / N", lambda x, y, mask: probabilities(x) * mask[:, :, None] / len(x)),
-    ("temporal_dx_overflows", "dx", "exp overflows: subtract the largest score of each position first",
-     lambda x, y, mask: (probabilities(x, largest=nothing) - right.one_hot(y, x.shape[2]))
+    ("temporal_dx_overflows", "dx", "exp overflows: subtract the largest score of each position "
+     "first", lambda x, y, mask: (probabilities(x, largest=nothing) - right.one_hot(y, x.shape[2]))
      * mask[:, :, None] / len(x)),
 )
 
@@ -1231,15 +1232,17 @@ RULES = [
                      lambda w, dws, config: right.sgd(w, dws, {**config, "learning_rate": 1.0}))),
     *slips(
         "sgd_momentum", right.sgd_momentum,
-        ("momentum_forgets_the_velocity", "the velocity is not kept: this is plain gradient descent",
-         {"friction": 0.0}),
-        ("momentum_goes_on_for_ever", "the velocity is not multiplied by momentum", {"friction": 1.0}),
+        ("momentum_forgets_the_velocity", "the velocity is not kept: this is plain gradient "
+         "descent", {"friction": 0.0}),
+        ("momentum_goes_on_for_ever", "the velocity is not multiplied by momentum",
+         {"friction": 1.0}),
         ("momentum_steps_late", "the step is taken with the velocity before its update",
          {"stale": True}),
-        ("momentum_climbs", "the velocity goes uphill: subtract learning_rate·dw", {"scale": -1.0})),
+        ("momentum_climbs", "the velocity goes uphill: subtract learning_rate·dw",
+         {"scale": -1.0})),
     *entries("sgd_momentum", (
-        "momentum_dampens", "w", "dw is multiplied by 1 - momentum: this rule adds learning_rate·dw in "
-        "full", lambda w, dws, config: right.sgd_momentum(
+        "momentum_dampens", "w", "dw is multiplied by 1 - momentum: this rule adds "
+        "learning_rate·dw in full", lambda w, dws, config: right.sgd_momentum(
             w, dws, config, scale=1 - config.get("momentum", 0.9)))),
     *slips(
         "rmsprop", right.rmsprop,
@@ -1248,21 +1251,23 @@ RULES = [
         ("rmsprop_forgets_epsilon", "epsilon is left out", {"root": lambda mean, _: np.sqrt(mean)}),
         ("rmsprop_does_not_average", "dw² is added in full: multiply it by 1 - decay_rate",
          {"damp": False}),
-        ("rmsprop_steps_late", "the step is taken with the cache before its update", {"stale": True})),
+        ("rmsprop_steps_late", "the step is taken with the cache before its update",
+         {"stale": True})),
     *slips(
         "adam", right.adam,
-        ("adam_forgets_the_corrections", "the bias corrections 1 - beta1ᵗ and 1 - beta2ᵗ are left out",
-         {"correct": (False, False)}),
+        ("adam_forgets_the_corrections", "the bias corrections 1 - beta1ᵗ and 1 - beta2ᵗ are left "
+         "out", {"correct": (False, False)}),
         ("adam_corrects_m_alone", "v is not corrected: divide it by 1 - beta2ᵗ",
          {"correct": (True, False)}),
         ("adam_corrects_v_alone", "m is not corrected: divide it by 1 - beta1ᵗ",
          {"correct": (False, True)}),
-        ("adam_counts_one_step_late", "t is one too large: it is 1 in the first step", {"first": 2}),
+        ("adam_counts_one_step_late", "t is one too large: it is 1 in the first step",
+         {"first": 2}),
         ("adam_counts_from_0", "t is 0 in the first step, and 1 - beta1ᵗ with it: add 1 to t first",
          {"first": 0}),
         ("adam_does_not_count", "t stays at 1: it grows with every step", {"steps": False}),
-        ("adam_swaps_the_betas", "beta1 and beta2 are mixed up: beta1 is that of m, beta2 that of v",
-         {"swap": True}),
+        ("adam_swaps_the_betas", "beta1 and beta2 are mixed up: beta1 is that of m, beta2 that of "
+         "v", {"swap": True}),
         ("adam_forgets_the_root", "the square root of v is left out", {"root": square}),
         ("adam_puts_epsilon_under_the_root", "epsilon is added under the root: √v̂ + epsilon",
          {"root": right.inside}),
@@ -1312,12 +1317,17 @@ def two_layer(X, y, reg, W1, b1, W2, b2, *, relu=gate, hand=lambda dscores, d: d
             "dW2": last["dw"] + reg * W2, "db2": last["db"] + bias * reg * b2}
 
 
-def conv_net(X, y, reg, W1, W2, b2, W3, b3, *, relu=gate, first_relu=None, hand=lambda dscores, d: d,
-             bias=0.0, unpool=lambda x, dout: right.max_pool_gradients(x, right.POOL, dout)["dx"]):
+def unpool(x, dout):
+    """The right way back through ConvNet's pooling."""
+    return right.max_pool_gradients(x, right.POOL, dout)["dx"]
+
+
+def conv_net(X, y, reg, W1, W2, b2, W3, b3, *, relu=gate, first_relu=None, unpool=unpool, bias=0.0,
+             hand=lambda dscores, d: d):
     """The gradients of ConvNet, with hooks for mistakes."""
     filtered = right.conv(X, W1)
     pooled = right.max_pool(right.relu(filtered), right.POOL)
-    hidden = right.fc(rows(pooled), W2, b2)
+    hidden = right.fc(right.rows(pooled), W2, b2)
     active = right.relu(hidden)
     dscores = softmax_dx(right.fc(active, W3, b3), y)
     last = right.fc_gradients(active, W3, b3, dscores)
@@ -1328,8 +1338,8 @@ def conv_net(X, y, reg, W1, W2, b2, W3, b3, *, relu=gate, first_relu=None, hand=
             "dW3": last["dw"] + reg * W3, "db3": last["db"] + bias * reg * b3}
 
 
-def captioner(features, captions, null, reg, W_proj, b_proj, W_embed, Wx, Wh, b, W_vocab, b_vocab, *,
-              start=lambda d, dh: d["dh0"], words=lambda d, dh: d["dx"], bias=0.0, shift=1,
+def captioner(features, captions, null, reg, W_proj, b_proj, W_embed, Wx, Wh, b, W_vocab, b_vocab,
+              *, start=lambda d, dh: d["dh0"], words=lambda d, dh: d["dx"], bias=0.0, shift=1,
               counts=lambda words, null: words != null):
     """The gradients of CaptioningRNN, with hooks for mistakes."""
     read, said = captions[:, :-1], captions[:, shift:captions.shape[1] - 1 + shift]
@@ -1374,16 +1384,16 @@ def penalties(model, loss, backward, weights, biases):
          loss_times(0)),
         (f"{model}_doubles_the_penalty", "loss", "the penalty is reg·ΣW²: the factor ½ is left out",
          loss_times(2)),
-        (f"{model}_forgets_the_penalty_in_gradients", weights, "the gradient of the penalty, reg·W, is "
-         "left out", gradients_times(0)),
-        (f"{model}_doubles_the_penalty_in_gradients", weights, "the gradient of the penalty ½·reg·ΣW² "
-         "is reg·W: here it is twice that", gradients_times(2)),
-        (f"{model}_halves_the_penalty_in_gradients", weights, "the gradient of the penalty ½·reg·ΣW² "
-         "is reg·W: here it is half of that", gradients_times(0.5)),
-        (f"{model}_penalises_biases", "loss", "the penalty counts the biases, too: it is that of the "
-         "weights alone", loss_with_biases),
-        (f"{model}_penalises_biases_in_gradients", biases, "the gradients of the biases have a penalty, "
-         "too: only the weights have one", functools.partial(backward, bias=1.0)),
+        (f"{model}_forgets_the_penalty_in_gradients", weights, "the gradient of the penalty, "
+         "reg·W, is left out", gradients_times(0)),
+        (f"{model}_doubles_the_penalty_in_gradients", weights, "the gradient of the penalty "
+         "½·reg·ΣW² is reg·W: here it is twice that", gradients_times(2)),
+        (f"{model}_halves_the_penalty_in_gradients", weights, "the gradient of the penalty "
+         "½·reg·ΣW² is reg·W: here it is half of that", gradients_times(0.5)),
+        (f"{model}_penalises_biases", "loss", "the penalty counts the biases, too: it is that of "
+         "the weights alone", loss_with_biases),
+        (f"{model}_penalises_biases_in_gradients", biases, "the gradients of the biases have a "
+         "penalty, too: only the weights have one", functools.partial(backward, bias=1.0)),
     )
 
 
@@ -1403,8 +1413,8 @@ def captioning(name, sentence, **hooks):
 
 SKIPPED = "ReLU's backward pass is left out: the gradient is 0 where its input was negative"
 MASKED_BY_D = "the mask of ReLU is taken from the gradient: it belongs to ReLU's input"
-HANDED = "the gradient of the scores is handed to the layer below the last one: it gets the dx of the " \
-         "last layer"
+HANDED = ("the gradient of the scores is handed to the layer below the last one: it gets the dx of "
+          "the last layer")
 MODELS = [
     *penalties("TwoLayerNet", right.two_layer_loss, two_layer, "dW1 dW2", "db1 db2"),
     *entries(
@@ -1413,103 +1423,65 @@ MODELS = [
         ("TwoLayerNet_masks_by_dout", "dW1 db1", MASKED_BY_D, change(two_layer, relu=gate_of_d)),
         ("TwoLayerNet_hands_dscores_to_the_first_layer", "dW1 db1", HANDED,
          change(two_layer, hand=deeper)),
-        ("TwoLayerNet_exchanges_dW1_and_dW2", "dW1 dW2", "the gradients of W1 and W2 are stored under "
-         "each other's name", exchanged(two_layer, "dW1", "dW2")),
-        ("TwoLayerNet_exchanges_db1_and_db2", "db1 db2", "the gradients of b1 and b2 are stored under "
-         "each other's name", exchanged(two_layer, "db1", "db2"))),
+        ("TwoLayerNet_exchanges_dW1_and_dW2", "dW1 dW2", "the gradients of W1 and W2 are stored "
+         "under each other's name", exchanged(two_layer, "dW1", "dW2")),
+        ("TwoLayerNet_exchanges_db1_and_db2", "db1 db2", "the gradients of b1 and b2 are stored "
+         "under each other's name", exchanged(two_layer, "db1", "db2"))),
     *penalties("ConvNet", right.conv_net_loss, conv_net, "dW1 dW2 dW3", "db2 db3"),
     *entries(
         "ConvNet",
         ("ConvNet_skips_relu", "dW1 dW2 db2", SKIPPED, change(conv_net, relu=no_gate)),
         ("ConvNet_skips_relu_after_conv", "dW1", SKIPPED + " (the one after the convolution)",
          change(conv_net, first_relu=no_gate)),
-        ("ConvNet_skips_relu_after_fc", "dW1 dW2 db2", SKIPPED + " (the one after the hidden layer)",
+        ("ConvNet_skips_relu_after_fc", "dW1 dW2 db2",
+         SKIPPED + " (the one after the hidden layer)",
          change(conv_net, relu=no_gate, first_relu=gate)),
         ("ConvNet_masks_by_dout", "dW1 dW2 db2", MASKED_BY_D, change(conv_net, relu=gate_of_d)),
         ("ConvNet_hands_dscores_to_the_hidden_layer", "dW1 dW2 db2", HANDED,
          change(conv_net, hand=deeper)),
         ("ConvNet_skips_pooling", "dW1", "the backward pass of max pooling is left out",
          change(conv_net, unpool=lambda x, dout: dout)),
-        *((f"ConvNet_exchanges_d{one}_and_d{other}", f"d{one} d{other}", f"the gradients of {one} and "
-           f"{other} are stored under each other's name", exchanged(conv_net, f"d{one}", f"d{other}"))
+        *((f"ConvNet_exchanges_d{one}_and_d{other}", f"d{one} d{other}", f"the gradients of {one} "
+           f"and {other} are stored under each other's name",
+           exchanged(conv_net, f"d{one}", f"d{other}"))
           for one, other in (("W1", "W2"), ("W2", "W3"), ("W1", "W3"), ("b2", "b3")))),
-    *penalties("CaptioningRNN", right.captioning_loss, captioner, "dW_proj dW_embed dWx dWh dW_vocab",
-               "db_proj db db_vocab"),
+    *penalties("CaptioningRNN", right.captioning_loss, captioner,
+               "dW_proj dW_embed dWx dWh dW_vocab", "db_proj db db_vocab"),
     *entries(
         "CaptioningRNN",
-        captioning("CaptioningRNN_shifts_nothing", "each word is asked to predict itself: the target is "
-                   "the next word, captions[:, 1:]", shift=0),
-        captioning("CaptioningRNN_counts_the_padding", "the padding <NULL> counts: mask it, words != "
-                   "null", counts=lambda words, null: np.ones(words.shape)),
-        captioning("CaptioningRNN_takes_0_for_null", "0 is taken for the id of <NULL>: look it up in "
-                   "word_to_idx", counts=lambda words, null: words != 0),
+        captioning("CaptioningRNN_shifts_nothing", "each word is asked to predict itself: the "
+                   "target is the next word, captions[:, 1:]", shift=0),
+        captioning("CaptioningRNN_counts_the_padding", "the padding <NULL> counts: mask it, words "
+                   "!= null", counts=lambda words, null: np.ones(words.shape)),
+        captioning("CaptioningRNN_takes_0_for_null", "0 is taken for the id of <NULL>: look it up "
+                   "in word_to_idx", counts=lambda words, null: words != 0),
         ("CaptioningRNN_takes_dh_of_the_first_state", "dW_proj db_proj", "the projection gets the "
          "gradient of the first state: it makes h0, whose gradient is dh0",
          change(captioner, start=lambda d, dh: dh[0])),
-        ("CaptioningRNN_sums_dh_for_the_projection", "dW_proj db_proj", "the projection gets the sum of "
-         "the gradients of all states: it makes h0, whose gradient is dh0",
+        ("CaptioningRNN_sums_dh_for_the_projection", "dW_proj db_proj", "the projection gets the "
+         "sum of the gradients of all states: it makes h0, whose gradient is dh0",
          change(captioner, start=lambda d, dh: dh.sum(axis=0))),
-        ("CaptioningRNN_hands_dh_to_the_words", "dW_embed", "the word vectors get dh: they are x of the "
-         "recurrent layer, whose gradient is dx", change(captioner, words=lambda d, dh: dh)),
-        ("CaptioningRNN_exchanges_dWx_and_dWh", "dWx dWh", "the gradients of Wx and Wh are stored under "
-         "each other's name", exchanged(captioner, "dWx", "dWh")),
-        ("CaptioningRNN_exchanges_dW_proj_and_dW_vocab", "dW_proj dW_vocab", "the gradients of W_proj "
-         "and W_vocab are stored under each other's name",
+        ("CaptioningRNN_hands_dh_to_the_words", "dW_embed", "the word vectors get dh: they are x "
+         "of the recurrent layer, whose gradient is dx", change(captioner, words=lambda d, dh: dh)),
+        ("CaptioningRNN_exchanges_dWx_and_dWh", "dWx dWh", "the gradients of Wx and Wh are stored "
+         "under each other's name", exchanged(captioner, "dWx", "dWh")),
+        ("CaptioningRNN_exchanges_dW_proj_and_dW_vocab", "dW_proj dW_vocab", "the gradients of "
+         "W_proj and W_vocab are stored under each other's name",
          exchanged(captioner, "dW_proj", "dW_vocab"))),
 ]
 
 
-# ---------------------------------------------------------------- what any function may do
-
-def with_loss(loss, gradients):
-    """A loss and its gradient."""
-    return lambda **inputs: {"loss": loss(**inputs), **gradients(**inputs)}
+MISTAKES = [*FC, *RELU, *CONV_FORWARD, *CONV_BACKWARD, *POOL_FORWARD, *POOL_BACKWARD, *SOFTMAX,
+            *RNN_STEP, *RNN, *LSTM, *EMBEDDING, *TEMPORAL_FC, *TEMPORAL_LOSS, *RULES, *MODELS]
 
 
-COMPLETE = (
-    ("fc_forward", "out", lambda x, w, b: right.fc(rows(x), w, b)),
-    ("fc_backward", "dx dw db", right.fc_gradients),
-    ("relu_forward", "out", right.relu), ("relu_backward", "dx", right.relu_gradients),
-    ("conv_forward", "out", right.conv), ("conv_backward", "dx dw", right.conv_gradients),
-    ("max_pool_forward", "out", right.max_pool), ("max_pool_backward", "dx", right.max_pool_gradients),
-    ("softmax_loss", "loss dx", with_loss(right.softmax_loss, right.softmax_loss_gradients)),
-    ("rnn_step_forward", "next_h", right.rnn_step),
-    ("rnn_step_backward", STEP_GRADIENTS, right.rnn_step_gradients),
-    ("rnn_forward", "h", right.rnn), ("rnn_backward", GRADIENTS, right.rnn_gradients),
-    ("lstm_step_forward", "next_h next_c", step_outputs()),
-    ("lstm_step_backward", LSTM_STEP_GRADIENTS, right.lstm_step_gradients),
-    ("lstm_forward", "h", right.lstm), ("lstm_backward", GRADIENTS, right.lstm_gradients),
-    ("word_embedding_forward", "out", right.word_embedding),
-    ("word_embedding_backward", "dW", right.word_embedding_gradients),
-    ("temporal_fc_forward", "out", right.temporal_fc),
-    ("temporal_fc_backward", "dx dw db", right.temporal_fc_gradients),
-    ("temporal_softmax_loss", "loss dx",
-     with_loss(right.temporal_softmax_loss, right.temporal_softmax_loss_gradients)),
-)
-
-
-def zeros(outputs, compute):
-    """Zeros of the right shapes."""
-    def nothing_written(**inputs):
-        found = compute(**inputs)
-        if not isinstance(found, dict):
-            found = {outputs: found}
-        return {name: 0 * np.asarray(value) for name, value in found.items()}
-    return nothing_written
+def of_function(function, outputs):
+    """Yields the mistakes of one function, and what any function may do."""
+    yield from (mistake for mistake in MISTAKES if mistake.function == function)
+    yield Mistake(f"{function}_takes_zeros_of_an_array", function, outputs, "np.zeros(x) wants a "
+                  "shape: np.zeros_like(x) makes zeros of x's shape and dtype", zeros_of_an_array)
 
 
 def zeros_of_an_array(**inputs):
-    """np.zeros(x), which wants a shape: it raises TypeError."""
-    array = next(value for value in inputs.values() if np.asarray(value).dtype.kind == "f")
-    return np.zeros(array)
-
-
-GENERAL = [mistake for function, outputs, compute in COMPLETE for mistake in entries(
-    function,
-    (f"{function}_returns_zeros", outputs, "everything is 0: it is not written yet",
-     zeros(outputs, compute)),
-    (f"{function}_takes_zeros_of_an_array", outputs, "np.zeros(x) wants a shape: np.zeros_like(x) makes "
-     "zeros of the shape and dtype of x", zeros_of_an_array))]
-
-MISTAKES = [*FC, *RELU, *CONV_FORWARD, *CONV_BACKWARD, *POOL_FORWARD, *POOL_BACKWARD, *SOFTMAX,
-            *RNN_STEP, *RNN, *LSTM, *EMBEDDING, *TEMPORAL_FC, *TEMPORAL_LOSS, *RULES, *MODELS, *GENERAL]
+    """np.zeros(x), which raises TypeError."""
+    return np.zeros(next(v for v in inputs.values() if np.asarray(v).dtype.kind == "f"))

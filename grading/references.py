@@ -116,7 +116,8 @@ def max_pool_gradients(x, pool_param, dout):
     """dx of max pooling; the first maximum of a window gets its dout."""
     dx = np.zeros(x.shape)
     for (i, j), rows, columns in pool_windows(x, pool_param):
-        dx[:, :, rows, columns] += first_maximum(x[:, :, rows, columns]) * dout[:, :, i, j, None, None]
+        winner = first_maximum(x[:, :, rows, columns])
+        dx[:, :, rows, columns] += winner * dout[:, :, i, j, None, None]
     return {"dx": dx}
 
 
@@ -191,7 +192,7 @@ def sigmoid(a):
 
 
 def lstm_step(x, prev_h, prev_c, Wx, Wh, b, *, order="ifog", last=np.tanh, block=np.tanh):
-    """(next_h, next_c): gates i, f, o and block input g; next_c = f·prev_c + i·g, next_h = o·tanh(c).
+    """(next_h, next_c): next_c = f·prev_c + i·g and next_h = o·tanh(next_c), i, f, o being gates.
 
     `order` is that of the gates in the columns of Wx, Wh and b.
     """
