@@ -154,13 +154,16 @@ def parse(arguments):
     try:
         options.names, options.paths = names_and_paths(options.words)
         options.hidden = selected(options.hidden)
-        points = read_points(options.points) if options.points else None
+        options.worth = read_points(options.points) if options.points else None
+        options.names = options.names or list(options.worth or {})
+        options.known = list(contract.FUNCTIONS)
         if options.key:
-            options.seed = report.answer_key(options.seed, options.key).seed
-    except (ValueError, OSError) as error:
+            key = report.answer_key(options.seed, options.key)
+            options.seed, options.known = key.seed, report.answered_by(key)
+        if unknown := [name for name in options.names if name not in options.known]:
+            raise ValueError(f"{options.key} has no answers for {', '.join(unknown)}")
+    except ValueError as error:
         parser.error(str(error))
-    options.names = options.names or list(points or {})
-    options.worth = points
     options.limits = {"seconds": options.seconds, "budget": options.budget,
                       "strict": options.strict, "allow": tuple(options.allow)}
     return options
@@ -176,7 +179,7 @@ def homes_of_command(options):
              if function.file in roles}
     paths = options.paths or []
     homes |= report.homes_of(options.names, paths) if options.names else report.found_in(paths)
-    names = options.names or [name for name in contract.FUNCTIONS if name in homes]
+    names = options.names or [name for name in options.known if name in homes]
     return names, {name: homes[name] for name in names if name in homes}
 
 
@@ -220,7 +223,7 @@ def grade_submissions(options):
     students = report.submissions_in(options.submissions)
     if not students:
         raise ValueError(f"there is no subfolder and no ZIP in {options.submissions}")
-    names = options.names or list(contract.FUNCTIONS)
+    names = options.names or options.known
     points = report.points_of(names, options.worth)
     index, count = options.shard
     some = dict(list(students.items())[index - 1::count])
@@ -237,7 +240,7 @@ def grade_submissions(options):
 
 def make_gradescope(options):
     """Write the upload: the options of this command are those of every submission."""
-    names = options.names or list(contract.FUNCTIONS)
+    names = options.names or options.known
     words = [*names, "--seed", str(options.seed), "--seconds", f"{options.seconds:g}",
              # Gradescope ends a run after ten minutes, and shows nothing of it.
              "--budget", f"{options.budget or 540:g}"]

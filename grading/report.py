@@ -26,6 +26,7 @@ import textwrap
 import time
 import urllib.parse
 import zipfile
+import zlib
 
 from . import contract, judge
 
@@ -243,6 +244,7 @@ def gradescope(report, names, points, hidden=(), brief=False):
             "extra_data": {"version": version(), "seed": report.seed}}
 
 
+SOLUTIONS = ("answers", "mistakes", "references")   # the rooms that a stored key stands in for
 SETUP = """\
 #!/usr/bin/env bash
 apt-get update && apt-get install -y python3 python3-pip
@@ -256,12 +258,12 @@ python3 source/autograder.py submission --gradescope results/results.json {optio
 
 
 def gradescope_upload(path, options, points, key=None):
-    """Write the ZIP to be uploaded. With a stored key it holds no references, hence no solution."""
+    """Write the ZIP to be uploaded. With a stored key it holds no solution."""
     options = [*options, "--points", "source/points.json"]
     contents = {"points.json": json.dumps(points, indent=2).encode() + b"\n",
                 "autograder.py": (HOME / "autograder.py").read_bytes()}
     for source in sorted((HOME / "grading").glob("*.py")):
-        if key is None or source.stem not in ("references", "mistakes"):
+        if key is None or source.stem not in SOLUTIONS:
             contents[f"grading/{source.name}"] = source.read_bytes()
     if key is not None:
         options += ["--key", "source/key.npz"]
@@ -304,12 +306,9 @@ def found_in(paths):
 
 def homes_of(names, paths):
     """{name: path} of those names that have a home in files: defined there, or by the file's name."""
-    found, homes = found_in(paths), {}
-    by_stem = {path.stem: path for path in reversed(paths)}
-    for name in names:
-        home = found.get(name, by_stem.get(contract.FUNCTIONS[name].file))
-        homes.update({name: home} if home else {})
-    return homes
+    found, by_stem = found_in(paths), {path.stem: path for path in reversed(paths)}
+    homes = {name: found.get(name, by_stem.get(contract.FUNCTIONS[name].file)) for name in names}
+    return {name: path for name, path in homes.items() if path}
 
 
 def grade(names, homes, key, *, budget=None, on_verdict=None, **options):
@@ -339,8 +338,21 @@ LARGEST_FILE, MOST_FILES = 5_000_000, 500       # of what is unpacked from a stu
 
 @functools.cache
 def answer_key(seed, path=None):
-    """The answer key of a seed, or one that is stored in a file."""
-    return contract.Key.load(path) if path else contract.Key(seed)
+    """The answer key of a seed, or one that is stored in a file. Raises ValueError."""
+    try:
+        return contract.Key.load(path) if path else contract.Key(seed)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"cannot read --key {path}: {error}") from error
+
+
+def answered_by(key):
+    """The names of the functions for which a key that is stored in a file has answers."""
+    names = []
+    for name in contract.FUNCTIONS:
+        with contextlib.suppress(KeyError):
+            key.cases(name)
+            names.append(name)
+    return names
 
 
 def submissions_in(folder):
@@ -369,8 +381,7 @@ def unpack(archive_path, folder):
                 target = pathlib.Path(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError,
-            zipfile.zlib.error) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ValueError(f"it cannot be unpacked: {error}") from error
 
 

@@ -312,8 +312,14 @@ def gradescope(tmp_path, points):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Gradescope runs Linux")
-def test_a_submission_in_gradescope(gradescope):
-    tests, results = gradescope({"hw4/code/layers.py": WRONG_DW}, "--hidden", "fc_backward")
+@pytest.mark.parametrize("stored_key", [False, True])
+def test_a_submission_in_gradescope(gradescope, tmp_path, stored_key):
+    key = tmp_path / "key.npz"
+    if stored_key:
+        assert run("--make-key", key, "fc", "relu").returncode == 0
+    tests, results = gradescope({"hw4/code/layers.py": WRONG_DW}, "--hidden", "fc_backward",
+                                *(["--key", key] if stored_key else []))
+    assert (tmp_path / "autograder" / "source" / "grading" / "references.py").exists() != stored_key
     assert {name: test["score"] for name, test in tests.items()} == {**POINTS, "fc_backward": 0}
     assert "divided by N" in tests["fc_backward"]["output"]
     assert tests["fc_backward"]["visibility"] == "after_due_date"
@@ -453,5 +459,17 @@ def exit_or_double(value):
 # ---------------------------------------------------------------- the course's kind of test
 
 def test_the_comparison_with_published_tests_is_written_as_json(tmp_path, monkeypatch):
-    names = [name for name in compare_graders.MISTAKES if name[0].startswith("fc_")]
-    raise NotImplementedError
+    some = [m for m in compare_graders.MISTAKES if m.function.startswith("fc_")][2:12:2]
+    monkeypatch.setattr(compare_graders, "MISTAKES", some)
+    compare_graders.main(["--json", str(tmp_path / "counts.json")])
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    assert counts["mistakes"] == counts["covered"] == counts["ours"] == len(some)
+    assert 0 < counts["theirs"] <= counts["ours"] and 0 < counts["named"] <= counts["ours"]
+    rows = counts["functions"]
+    assert set(rows) == {"fc_forward", "fc_backward"}
+    assert sum(row["theirs"] for row in rows.values()) == counts["theirs"]
+
+
+@pytest.mark.parametrize("name", compare_graders.EXAMPLES)
+def test_published_tests_pass_what_is_right(name):
+    assert compare_graders.course_accepts(name, None)
