@@ -860,7 +860,8 @@ def judge_model(function, cases, work, trial):
 def equals(actual, predicted, case, output):
     """Whether what came is what a mistake gives."""
     if isinstance(predicted, contract.Raised) or isinstance(actual, contract.Raised):
-        return type(actual) is type(predicted) and actual.exception == predicted.exception
+        return type(actual) is type(predicted) and actual.exception == predicted.exception and \
+            is_alike(actual.message, predicted.message)
     if actual.shape != predicted.shape:
         return False
     with np.errstate(over="ignore"):        # what float32 cannot hold is infinite in both
@@ -869,6 +870,12 @@ def equals(actual, predicted, case, output):
     actual, predicted = (np.where(np.isfinite(a), a, np.nan) for a in (actual.astype(float), predicted))
     scale = max(np.abs(predicted[np.isfinite(predicted)]).max(initial=0), case.floor(output))
     return np.allclose(actual, predicted, rtol=0, atol=TOLERANCE[case.dtype] * scale, equal_nan=True)
+
+
+def is_alike(message, predicted):
+    """Whether an exception says what was predicted, but for sizes and names."""
+    words, wanted = (set(re.findall(r"[a-z]{3,}", text)) for text in (message, predicted))
+    return len(words & wanted) >= 0.6 * len(wanted)
 
 
 class Explanation:
