@@ -26,19 +26,23 @@ from .references import numerical_gradient, slopes
 
 # ---------------------------------------------------------------- how cases are made
 
+class Subject:
+    """A layer, a rule or a model."""
+
+    @property
+    def functions(self):
+        """Its Functions: of a layer the forward and the backward pass."""
+        return tuple(f for f in FUNCTIONS.values() if f.subject == self.name)
+
+
 @dataclasses.dataclass(frozen=True)
-class Layer:
+class Layer(Subject):
     """A pair of functions of the assignment, or a loss, and how its cases are made."""
     name: str
     reference: object
     draw: object                    # (layer, rng) -> list of Case
     step: float                     # of the central differences
     cache: tuple = ()               # names of what a published cache holds
-
-    @property
-    def functions(self):
-        """The Functions of this layer."""
-        return tuple(f for f in FUNCTIONS.values() if f.subject == self.name)
 
     @property
     def is_loss(self):
@@ -294,7 +298,7 @@ def with_more_axes(case, shape):
         case, label=f"x with {len(shape)} axes", inputs={**case.inputs, "x": x},
         cache=(x, *case.cache[1:]), if_wrong="warn", if_refused="warn",
         truth={**case.truth, "dx": Exact(case.truth["dx"].array.reshape(shape))},
-        advice="takes x of two axes only, as the assignment asks: to take images, flatten each "
+        advice="right for x of two axes, as the assignment asks, but not for more: flatten each "
                "sample, x.reshape(len(x), -1), and give dx the shape of x")
 
 
@@ -812,7 +816,7 @@ LAYERS = (
 # ---------------------------------------------------------------- update rules and models
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
+class Rule(Subject):
     """An update rule, and hyperparameters that let every one of them be seen."""
     name: str
     references: tuple               # of each definition that is in use
@@ -872,12 +876,17 @@ MODEL_GUISES = (("", {}), ("float32", {"dtype": np.dtype(np.float32)}),
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class Model(Subject):
     """A model of the assignment: scores, loss, and the gradient of every parameter."""
     name: str
     drawn: object                   # rng -> (constructor's arguments, label, inputs) of each case
     loss: object
     scores: object                  # None where loss() gives none
+
+    @property
+    def data(self):
+        """The names of loss()'s arguments."""
+        return self.functions[0].arguments
 
     def draw(self, _, rng):
         """Small models with random parameters."""
@@ -901,7 +910,7 @@ class Model:
                 **{name: value for name, value in inputs.items() if name not in ("y", "reg")}))
         truth["loss"] = Exact(self.loss(**inputs))
         for name in inputs:
-            if name not in (*FUNCTIONS[self.name].arguments, "reg", "null"):
+            if name not in (*self.data, "reg", "null"):
                 truth[f"d{name}"] = Exact(mistakes.gradient_of(self.loss, name, **inputs))
         return truth
 

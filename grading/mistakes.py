@@ -357,108 +357,113 @@ def conv_loops(x, w, dout, OH, OW):
 
 # ---------------------------------------------------------------- max pooling
 
-def sizes_of(pool_param):
-    """(pool_height, pool_width, stride)."""
-    return tuple(pool_param[name] for name in ("pool_height", "pool_width", "stride"))
+def whole(size, window, stride):
+    """How many whole windows there are."""
+    return 1 + (size - window) // stride
 
 
-def repool(x, pool_param, start=-np.inf, reduce=np.max, **changes):
-    """Pooling with other sizes, another start of the search or another statistic."""
-    pool_param = {**pool_param, **changes}
-    out = np.empty(right.pool_shape(x, pool_param))
-    for (i, j), rows, columns in right.pool_windows(x, pool_param):
-        out[:, :, i, j] = np.maximum(start, reduce(x[:, :, rows, columns], axis=(2, 3)))
-    return out
+def by_stride(index, window, stride):
+    """Where a window starts."""
+    return index * stride
 
 
-def pool_loops(x, pool_param, OH=None, OW=None, step=(1, 1)):
-    """Pooling with loops over OH·OW windows that start at i·step, in units of the stride."""
-    height, width, stride = sizes_of(pool_param)
-    down, across = (stride if unit == 1 else 1 for unit in step)
-    OH = 1 + (x.shape[2] - height) // stride if OH is None else OH
-    OW = 1 + (x.shape[3] - width) // stride if OW is None else OW
-    out = np.zeros((*x.shape[:2], OH, OW))
-    for i, j in np.ndindex(OH, OW):
-        out[:, :, i, j] = x[:, :, i * down:i * down + height,
-                            j * across:j * across + width].max(axis=(2, 3))
-    return out
+def by_window(index, window, stride):
+    """Where a window would start if it moved by its own size."""
+    return index * window
 
 
-def pool_by_own_size(x, pool_param):
-    """Windows that move by their own size."""
-    height, width, _ = sizes_of(pool_param)
-    tiles = x[:, :, :x.shape[2] // height * height, :x.shape[3] // width * width]
-    return tiles.reshape(*x.shape[:2], x.shape[2] // height, height, x.shape[3] // width,
-                         width).max(axis=(3, 5))
+def by_1(index, window, stride):
+    """Where a window would start if the stride were 1."""
+    return index
 
 
-def pool_squares_of_stride(x, pool_param):
-    """Windows as large as the stride."""
-    stride = pool_param["stride"]
-    out = np.full(right.pool_shape(x, pool_param), -np.inf)
-    for i, j in np.ndindex(out.shape[2:]):
-        out[:, :, i, j] = x[:, :, i * stride:(i + 1) * stride,
-                            j * stride:(j + 1) * stride].max(axis=(2, 3))
-    return out
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Windows that start elsewhere, are more or fewer, or have another size than they should."""
+    start: object = by_stride       # of rows
+    across: object = by_stride      # of columns
+    count: object = whole
+    axes: tuple = (2, 3)            # those of x that hold height and width
+    swap: object = lambda height, width: (height, width)
+    extent: object = lambda window, stride: window
+
+    def counts(self, x, pool_param):
+        """(OH, OW)."""
+        sizes = self.swap(pool_param["pool_height"], pool_param["pool_width"])
+        return tuple(self.count(x.shape[axis], size, pool_param["stride"])
+                     for axis, size in zip(self.axes, sizes))
+
+    def __call__(self, x, pool_param):
+        """Yields ((i, j), rows, columns), as references.pool_windows does."""
+        stride = pool_param["stride"]
+        height, width = self.swap(pool_param["pool_height"], pool_param["pool_width"])
+        for i, j in itertools.product(*map(range, self.counts(x, pool_param))):
+            row, column = self.start(i, height, stride), self.across(j, width, stride)
+            yield ((i, j), slice(row, row + self.extent(height, stride)),
+                   slice(column, column + self.extent(width, stride)))
+
+
+def pooled(windows=Windows(), start=-np.inf, reduce=np.max):
+    """Max pooling with other windows, another start of the search or another statistic."""
+    def compute(x, pool_param):
+        out = np.zeros((*x.shape[:2], *windows.counts(x, pool_param)))
+        for (i, j), rows, columns in windows(x, pool_param):
+            out[:, :, i, j] = np.maximum(start, reduce(x[:, :, rows, columns], axis=(2, 3)))
+        return out
+    return compute
 
 
 def pool_cut_by_reshape(x, pool_param):
     """x.reshape(N, C, OH, OW, height, width), which does not cut windows out."""
-    height, width, _ = sizes_of(pool_param)
     OH, OW = right.pool_shape(x, pool_param)[2:]
-    return x.reshape(*x.shape[:2], OH, OW, height, width).max(axis=(4, 5))
+    window = pool_param["pool_height"], pool_param["pool_width"]
+    return x.reshape(*x.shape[:2], OH, OW, *window).max(axis=(4, 5))
 
 
-def counted(x, pool_param, count):
-    """Pooling with count(size, window, stride) output rows and columns."""
-    height, width, stride = sizes_of(pool_param)
-    return pool_loops(x, pool_param, count(x.shape[2], height, stride),
-                      count(x.shape[3], width, stride))
-
+# Slips with the windows, which the forward and the backward pass share.
+WINDOW_SLIPS = (
+    ("moves_by_1", "the stride is taken as 1", Windows(
+        by_1, by_1, lambda size, window, stride: 1 + size - window)),
+    ("swaps_height_and_width", "pool_height and pool_width are mixed up",
+     Windows(swap=lambda height, width: (width, height))),
+    ("uses_height_for_width", "pool_height is used for the width as well",
+     Windows(swap=lambda height, width: (height, height))),
+    ("windows_of_stride", "the stride is used for the size of the window",
+     Windows(extent=lambda window, stride: stride)),
+    ("rounds_up", "windows that reach over the edge are kept: OH and OW are rounded down",
+     Windows(count=lambda size, window, stride: 1 + math.ceil((size - window) / stride))),
+    ("forgets_1_in_size", "one row and one column of windows are left out: OH = 1 + (H - "
+     "pool_height) // stride",
+     Windows(count=lambda size, window, stride: (size - window) // stride)),
+    ("size_from_the_stride", "the size of the output is taken as H // stride: it is 1 + (H - "
+     "pool_height) // stride", Windows(count=lambda size, window, stride: size // stride)),
+    ("takes_OW_from_H", "the output's width is computed from the height: OW = 1 + (W - pool_width) "
+     "// stride", Windows(axes=(2, 2))),
+    ("swaps_H_and_W", "height and width are mixed up: N, C, H, W = x.shape, in this order",
+     Windows(axes=(3, 2))),
+    ("starts_columns_at_j", "the columns of a window start at j: they start at j·stride",
+     Windows(across=by_1)),
+    ("starts_rows_at_i", "the rows of a window start at i: they start at i·stride",
+     Windows(start=by_1)),
+    ("starts_at_i_j", "windows start at (i, j): they start at (i·stride, j·stride)",
+     Windows(by_1, by_1)),
+)
 
 POOL_FORWARD = entries(
     "max_pool_forward",
     ("pool_starts_at_0", "out", "the search for the maximum starts at 0: windows of negative "
-     "numbers give 0", functools.partial(repool, start=0)),
+     "numbers give 0", pooled(start=0)),
     ("pool_takes_the_mean", "out", "the mean of the window is taken, not the maximum",
-     functools.partial(repool, reduce=np.mean)),
+     pooled(reduce=np.mean)),
     ("pool_takes_the_minimum", "out", "the minimum of the window is taken, not the maximum",
-     functools.partial(repool, reduce=np.min)),
+     pooled(reduce=np.min)),
     ("pool_ignores_the_stride", "out", "the stride is left out: windows move by their own size",
-     pool_by_own_size),
-    ("pool_moves_by_1", "out", "the stride is taken as 1", functools.partial(repool, stride=1)),
-    ("pool_swaps_height_and_width", "out", "pool_height and pool_width are mixed up",
-     lambda x, pool_param: repool(x, pool_param, pool_height=pool_param["pool_width"],
-                                  pool_width=pool_param["pool_height"])),
-    ("pool_uses_height_for_width", "out", "pool_height is used for the width as well",
-     lambda x, pool_param: repool(x, pool_param, pool_width=pool_param["pool_height"])),
-    ("pool_windows_of_stride", "out", "the stride is used for the size of the window",
-     pool_squares_of_stride),
+     pooled(Windows(by_window, by_window, lambda size, window, stride: size // window))),
+    *((f"pool_{name}", "out", sentence, pooled(windows))
+      for name, sentence, windows in WINDOW_SLIPS),
     ("pool_mixes_channels", "out", "the maximum is taken over the channels as well",
      lambda x, pool_param: np.repeat(
          right.max_pool(x, pool_param).max(axis=1, keepdims=True), x.shape[1], axis=1)),
-    ("pool_rounds_up", "out", "windows that reach over the edge are kept: OH and OW are rounded "
-     "down", lambda x, pool_param: counted(x, pool_param, lambda size, window, stride:
-                                   1 + math.ceil((size - window) / stride))),
-    ("pool_forgets_1_in_size", "out", "one row and one column of windows are left out: OH = 1 + (H "
-     "- pool_height) // stride", lambda x, pool_param: counted(
-         x, pool_param, lambda size, window, stride: (size - window) // stride)),
-    ("pool_size_from_the_stride", "out", "the size of the output is H // stride: it is 1 + (H - "
-     "pool_height) // stride", lambda x, pool_param: counted(
-         x, pool_param, lambda size, window, stride: size // stride)),
-    ("pool_takes_OW_from_OH", "out", "the output's width is taken from its height: OW = 1 + (W - "
-     "pool_width) // stride", lambda x, pool_param: pool_loops(
-         x, pool_param, OW=right.pool_shape(x, pool_param)[2])),
-    ("pool_swaps_H_and_W", "out", "height and width are mixed up: N, C, H, W = x.shape, in this "
-     "order", lambda x, pool_param: pool_loops(
-         x, pool_param, 1 + (x.shape[3] - pool_param["pool_height"]) // pool_param["stride"],
-         1 + (x.shape[2] - pool_param["pool_width"]) // pool_param["stride"])),
-    ("pool_starts_columns_at_j", "out", "the columns of a window start at j: they start at "
-     "j·stride", functools.partial(pool_loops, step=(1, 0))),
-    ("pool_starts_rows_at_i", "out", "the rows of a window start at i: they start at i·stride",
-     functools.partial(pool_loops, step=(0, 1))),
-    ("pool_starts_at_i_j", "out", "windows start at (i, j): they start at (i·stride, j·stride)",
-     functools.partial(pool_loops, step=(0, 0))),
     ("pool_reshapes_for_transposes", "out", "images and pixels are mixed up: transpose, do not "
      "reshape, (OH, OW, N, C) into (N, C, OH, OW)",
      lambda x, pool_param: regrouped(right.max_pool(x, pool_param), 2, 3, 0, 1)),
@@ -472,7 +477,7 @@ POOL_FORWARD = entries(
 )
 
 
-def repay(share, *, add=True, mask=False, windows=right.pool_windows):
+def repay(share, *, add=True, mask=False, windows=Windows()):
     """A dx of pooling, in which a window gets share(window, its dout)."""
     def compute(x, pool_param, dout):
         dx = np.zeros(x.shape)
@@ -511,18 +516,6 @@ def to_corner(window, d):
 paid_to_every_tie = repay(to_every)
 
 
-def windows_from(start=lambda i, stride: i * stride, across=lambda j, stride: j * stride,
-                 count=lambda size, window, stride: 1 + (size - window) // stride):
-    """Windows that start elsewhere, or are more or fewer."""
-    def windows(x, pool_param):
-        height, width, stride = sizes_of(pool_param)
-        for i in range(count(x.shape[2], height, stride)):
-            for j in range(count(x.shape[3], width, stride)):
-                row, column = start(i, stride), across(j, stride)
-                yield (i, j), slice(row, row + height), slice(column, column + width)
-    return windows
-
-
 def pay_places(place):
     """A dx in which the maximum of window (i, j) at (row, column) in it pays place(...)."""
     def compute(x, pool_param, dout):
@@ -531,7 +524,7 @@ def pay_places(place):
             window = x[:, :, rows, columns]
             best = window.reshape(*window.shape[:2], -1).argmax(axis=2)
             n, c = np.indices(best.shape)
-            row, column = place(i, j, rows.start, columns.start, best, *sizes_of(pool_param))
+            row, column = place(i, j, rows.start, columns.start, best, *window.shape[2:])
             np.add.at(dx, (n, c, row, column), dout[:, :, i, j])
         return dx
     return compute
@@ -577,33 +570,21 @@ POOL_BACKWARD = entries(
      "are close to it get its gradient, too", repay(to_close)),
     ("pool_unravels_by_height", "dx", "the maximum's place is unravelled with pool_height where "
      "pool_width belongs", pay_places(
-         lambda i, j, top, left, best, height, width, stride:
+         lambda i, j, top, left, best, height, width:
          (top + best // height, left + best % height))),
     ("pool_forgets_where_the_window_is", "dx", "the gradient is written to the place inside the "
      "window: add where the window starts, (i·stride, j·stride)", pay_places(
-         lambda i, j, top, left, best, height, width, stride: (best // width, best % width))),
+         lambda i, j, top, left, best, height, width: (best // width, best % width))),
     ("pool_writes_to_the_output_index", "dx", "the gradient is written to (i, j) + the place "
      "inside the window: the window starts at (i·stride, j·stride)", pay_places(
-         lambda i, j, top, left, best, height, width, stride:
+         lambda i, j, top, left, best, height, width:
          (i + best // width, j + best % width))),
-    ("pool_backward_starts_columns_at_j", "dx", "the columns of a window start at j: they start at "
-     "j·stride", repay(to_first, windows=windows_from(across=lambda j, stride: j))),
-    ("pool_backward_starts_rows_at_i", "dx", "the rows of a window start at i: they start at "
-     "i·stride", repay(to_first, windows=windows_from(start=lambda i, stride: i))),
-    ("pool_backward_starts_at_i_j", "dx", "windows start at (i, j): they start at (i·stride, "
-     "j·stride)", repay(to_first, windows=windows_from(lambda i, stride: i, lambda j, stride: j))),
+    *((f"pool_backward_{name}", "dx", sentence, repay(to_first, windows=windows))
+      for name, sentence, windows in WINDOW_SLIPS),
     ("pool_backward_ignores_the_stride", "dx", "the stride is left out: windows move by their own "
-     "size", lambda x, pool_param, dout: repay(to_first, windows=windows_from(
-         lambda i, _: i * pool_param["pool_height"], lambda j, _: j * pool_param["pool_width"]))(
-             x, pool_param, dout)),
-    ("pool_backward_forgets_1_in_size", "dx", "the last row and column of windows get no gradient: "
-     "OH = 1 + (H - pool_height) // stride", repay(to_first, windows=windows_from(
-         count=lambda size, window, stride: (size - window) // stride))),
+     "size", repay(to_first, windows=Windows(by_window, by_window))),
     ("pool_takes_sizes_from_dout", "dx", "the number of windows is computed from the size of dout: "
      "dout has that size already, (N, C, OH, OW)", pool_sizes_from_dout),
-    ("pool_backward_takes_OW_from_OH", "dx", "the output's width is taken from its height: N, C, "
-     "OH, OW = dout.shape", lambda x, pool_param, dout: repay(to_first, windows=windows_from(
-         count=lambda size, window, stride: dout.shape[2]))(x, pool_param, dout)),
     ("pool_reshapes_dx", "dx", "images and pixels are mixed up: transpose, do not reshape, (H, W, "
      "N, C) into (N, C, H, W)", lambda x, pool_param, dout: regrouped(
          right.max_pool_gradients(x, pool_param, dout)["dx"], 2, 3, 0, 1)),
@@ -1358,6 +1339,15 @@ def captioner(features, captions, null, reg, W_proj, b_proj, W_embed, Wx, Wh, b,
             "dW_vocab": vocab["dw"] + reg * W_vocab, "db_vocab": vocab["db"] + bias * reg * b_vocab}
 
 
+def exchanged_caches(X, y, reg, W1, b1, W2, b2):
+    """TwoLayerNet's way back with the caches of its two layers exchanged."""
+    hidden = right.fc(X, W1, b1)
+    dscores = softmax_dx(right.two_layer_scores(X, W1, b1, W2, b2), y)
+    last = right.fc_gradients(X, W1, b1, dscores)
+    first = right.fc_gradients(right.relu(hidden), W2, b2, gate(hidden, last["dx"]))
+    return {"dW1": first["dw"], "db1": first["db"], "dW2": last["dw"], "db2": last["db"]}
+
+
 def exchanged(backward, one, other):
     """Two gradients of a model, each under the other's name."""
     def compute(**inputs):
@@ -1423,6 +1413,9 @@ MODELS = [
         ("TwoLayerNet_masks_by_dout", "dW1 db1", MASKED_BY_D, change(two_layer, relu=gate_of_d)),
         ("TwoLayerNet_hands_dscores_to_the_first_layer", "dW1 db1", HANDED,
          change(two_layer, hand=deeper)),
+        ("TwoLayerNet_exchanges_caches", "dW1 db1 dW2 db2", "the caches of the two layers are "
+         "exchanged: the last layer's backward pass needs the last layer's cache",
+         exchanged_caches),
         ("TwoLayerNet_exchanges_dW1_and_dW2", "dW1 dW2", "the gradients of W1 and W2 are stored "
          "under each other's name", exchanged(two_layer, "dW1", "dW2")),
         ("TwoLayerNet_exchanges_db1_and_db2", "db1 db2", "the gradients of b1 and b2 are stored "
