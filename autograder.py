@@ -88,14 +88,14 @@ def read_points(path):
     return {name: points[name] for name in contract.FUNCTIONS if name in points}
 
 
-def number(kind, least):
+def at_least(least, kind):
     """A type for argparse: a number that is at least so large."""
-    def convert(word):
+    def number(word):
         value = kind(word)
         if not least <= value < math.inf:
             raise argparse.ArgumentTypeError(f"expects a number of at least {least}, got {word}")
         return value
-    return convert
+    return number
 
 
 def shard(word):
@@ -122,10 +122,10 @@ def parser_of_commands():
         add(f"--{file.replace('_', '-')}", metavar="FILE", dest=file, type=pathlib.Path,
             help=f"grade this file in the place of {file}.py")
     add("--list", action="store_true", help="show what can be graded, and stop")
-    add("--seed", type=number(int, 0), default=0, help="of the random cases (default: 0)")
-    add("--seconds", type=number(float, 0.1), default=30, metavar="N",
+    add("--seed", type=at_least(0, int), default=0, help="of the random cases (default: 0)")
+    add("--seconds", type=at_least(0.1, float), default=30, metavar="N",
         help="limit for each function (default: 30)")
-    add("--budget", type=number(float, 1), metavar="SECONDS", help="limit for the whole run")
+    add("--budget", type=at_least(1, float), metavar="SECONDS", help="limit for the whole run")
     add("--strict", action="store_true", help="a warning is a failure")
     add("--allow", action="append", default=[], metavar="NAME",
         help="let submissions import a library that differentiates by itself (torch, jax, ...)")
@@ -148,7 +148,7 @@ def parser_of_commands():
 
 
 def parse(arguments):
-    """The options, with names, paths and points worked out. A wrong command ends the program."""
+    """The options, with names, paths, points and students worked out; a wrong command ends here."""
     parser = parser_of_commands()
     options = parser.parse_intermixed_args(arguments)
     try:
@@ -162,7 +162,10 @@ def parse(arguments):
             options.seed, options.known = key.seed, report.answered_by(key)
         if unknown := [name for name in options.names if name not in options.known]:
             raise ValueError(f"{options.key} has no answers for {', '.join(unknown)}")
-    except ValueError as error:
+        report.points_of(options.names, options.worth)
+        if options.submissions:
+            options.students = report.submissions_in(options.submissions)
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     options.limits = {"seconds": options.seconds, "budget": options.budget,
                       "strict": options.strict, "allow": tuple(options.allow)}
@@ -220,19 +223,17 @@ def grade_files(options):
 
 def grade_submissions(options):
     """Grade a folder of students and write the grade book; returns the exit code."""
-    students = report.submissions_in(options.submissions)
-    if not students:
-        raise ValueError(f"there is no subfolder and no ZIP in {options.submissions}")
-    names = options.names or options.known
+    names, students = options.names or options.known, options.students
     points = report.points_of(names, options.worth)
     index, count = options.shard
     some = dict(list(students.items())[index - 1::count])
     report.grade_class(some, options.out, names, points, options.seed, options.key, options.limits,
                        options.brief)
-    # The shards before this one may have graded the others.
-    records = [r for student in students if (r := report.read_record(options.out, student))]
-    report.write(options.out / "grades.csv", report.grade_book(records, names, points))
-    report.write(options.out / "class.html", report.class_page(records, names, points))
+    # Other shards may have graded the others.
+    records = [record for student in students
+               if (record := report.read_record(options.out, student)).get("points") == points]
+    report.write(options.out / "grades.csv", report.grade_book(records, names))
+    report.write(options.out / "class.html", report.class_page(records, names))
     print(f"{len(records)} of {len(students)} submissions are in {options.out / 'grades.csv'} "
           f"and {options.out / 'class.html'}")
     return 0
@@ -273,7 +274,7 @@ def main(arguments=None):
         return 0
     except BrokenPipeError:
         raise
-    except (ValueError, OSError) as error:
+    except OSError as error:
         print(f"autograder.py: error: {error}", file=sys.stderr)
         return 2
 

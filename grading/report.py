@@ -81,13 +81,13 @@ class Report:
         A function that is not judged earns the share that the judged ones earn together: its
         mistake, the wrong forward pass, has been paid for already. Out of time is no such reason.
         """
-        worth = points_of(self.verdicts, points)
+        points = points_of(self.verdicts, points)
         judged = [name for name, verdict in self.verdicts.items()
-                  if name in worth and (verdict.status != "not judged" or verdict.timed_out)]
-        possible = sum(worth[name] for name in judged)
-        share = sum(worth[name] for name in judged if name in self.right) / (possible or 1)
-        return {name: float(worth[name] * (name in self.right if name in judged else share))
-                for name in worth}
+                  if verdict.status != "not judged" or verdict.timed_out]
+        possible = sum(points[name] for name in judged)
+        share = sum(points[name] for name in judged if name in self.right) / (possible or 1)
+        return {name: float(points[name] * (name in self.right if name in judged else share))
+                for name in points}
 
     def score(self, points=None):
         """The points earned in all, as a float: the last line of an nbgrader cell."""
@@ -130,12 +130,12 @@ class Report:
 
 
 def points_of(names, points=None):
-    """{function: points} from such a mapping, from a number to be shared equally, or from None."""
+    """{function: points} from a mapping (others have 0), from a number to be shared, or from None."""
     if points is None or isinstance(points, (int, float)):
         return dict.fromkeys(names, 1 if points is None else points / max(1, len(names)))
     if unknown := [name for name in points if name not in names]:
         raise ValueError(f"points are given for {', '.join(unknown)}, which is not graded here")
-    return dict(points)
+    return {name: points.get(name, 0) for name in names}
 
 
 def legend(statuses=MARKS):
@@ -196,8 +196,13 @@ def as_json(report, points, files):
                       if field != "name"} for name, verdict in report.verdicts.items()}
     return {"version": version(), "seed": report.seed,
             "files": {path.name: sha256(path) for path in sorted(files) if path.is_file()},
-            "points": points, "earned": {n: round(p, 4) for n, p in report.earned(points).items()},
-            "score": round(report.score(points), 4), "results": results}
+            **worth(report, points), "results": results}
+
+
+def worth(report, points):
+    """The fields of the JSON that depend on the points."""
+    return {"points": points, "score": round(report.score(points), 4),
+            "earned": {name: round(p, 4) for name, p in report.earned(points).items()}}
 
 
 def sha256(path):
@@ -356,11 +361,17 @@ def answered_by(key):
 
 
 def submissions_in(folder):
-    """{student: path}, sorted: each subfolder, and each ZIP without a folder of the same name."""
+    """{student: path}, sorted: each subfolder, and each ZIP without a folder of the same name.
+
+    Raises ValueError if there is none.
+    """
     entries = sorted(pathlib.Path(folder).iterdir(), key=lambda path: (path.is_dir(), path.name))
-    return dict(sorted((path.stem if path.is_file() else path.name, path) for path in entries
-                       if not path.name.startswith((".", "__"))
-                       and (path.is_dir() or path.suffix.lower() == ".zip")))
+    students = {path.name if path.is_dir() else path.stem: path for path in entries
+                if not path.name.startswith((".", "__"))
+                and (path.is_dir() or path.suffix.lower() == ".zip")}
+    if not students:
+        raise ValueError(f"there is no subfolder and no ZIP in {folder}")
+    return dict(sorted(students.items()))
 
 
 def unpack(archive_path, folder):
@@ -409,23 +420,23 @@ def fingerprint(path, settings):
     return hashlib.sha256("\n".join(text).encode()).hexdigest()
 
 
-def grade_submission(path, names, seed, key_path, options):
+def grade_submission(path, names, points, seed, key_path, options):
     """The verdicts on a submission as JSON, and a note where something is wrong with all of it."""
-    key, note, verdicts, files = answer_key(seed, key_path), "", {}, []
+    key = answer_key(seed, key_path)
     try:
         with files_of(path) as files:
             note = "" if files else "There is no .py file in the submission."
             verdicts = grade(names, homes_of(names, files), key, **options)
-            return {"note": note, **as_json(Report(verdicts, seed), points_of(names), files)}
+            return {"note": note, **as_json(Report(verdicts, seed), points, files)}
     except (ValueError, OSError) as error:
-        return without_verdicts(names, seed, str(error))
+        return not_graded(names, points, seed, str(error))
 
 
-def without_verdicts(names, seed, note):
-    """The record of a submission that cannot be graded."""
+def not_graded(names, points, seed, note):
+    """The record of a submission that could not be graded."""
     verdicts = {name: judge.Verdict(name, "missing", "The submission could not be graded.")
                 for name in names}
-    return {"note": note, **as_json(Report(verdicts, seed), points_of(names), [])}
+    return {"note": note, **as_json(Report(verdicts, seed), points, [])}
 
 
 def report_of(record):
@@ -473,16 +484,16 @@ def grade_class(students, out, names, points, seed, key_path, options, brief=Fal
     """
     settings = version(), seed, key_path and sha256(pathlib.Path(key_path)), list(names), options
     prints = {student: fingerprint(path, settings) for student, path in students.items()}
-    tasks = {student: (path, names, seed, key_path, options) for student, path in students.items()
+    tasks = {student: (path, names, points, seed, key_path, options)
+             for student, path in students.items()
              if read_record(out, student).get("fingerprint") != prints[student]}
     for name in names if tasks else ():
         answer_key(seed, key_path).cases(name)      # before the processes that share it
     workers, started = os.cpu_count() or 1, time.monotonic()
     for done, (student, record) in enumerate(each_in_a_process(grade_submission, tasks, workers), 1):
         record = {"fingerprint": prints[student], **record} if record else \
-            without_verdicts(names, seed, "The grader was ended while grading it.")
-        record = {"student": student, **record}
-        write_json(out / "students" / f"{student}.json", record)
+            not_graded(names, points, seed, "The grader was ended while grading it.")
+        write_json(out / "students" / f"{student}.json", {"student": student, **record})
         seconds = time.monotonic() - started
         print(f"{done} of {len(tasks)}  {student}: {len(report_of(record).right)} of {len(names)} "
               f"right; {seconds / done * (len(tasks) - done) / 60:.1f} minutes left",
@@ -492,7 +503,9 @@ def grade_class(students, out, names, points, seed, key_path, options, brief=Fal
               f"with {workers} workers", file=sys.stderr)
     for student in students:
         record = read_record(out, student)
-        write(out / "students" / f"{student}.txt", student_text(record, points, brief))
+        record |= worth(report_of(record), points)              # they may be others than before
+        write_json(out / "students" / f"{student}.json", record)
+        write(out / "students" / f"{student}.txt", student_text(record, brief))
 
 
 def read_record(out, student):
@@ -503,25 +516,24 @@ def read_record(out, student):
         return {}
 
 
-def student_text(record, points, brief=False):
+def student_text(record, brief=False):
     """What a student is told, as text."""
-    report = report_of(record)
-    head = f"{record['student']}: {report.score(points):g} of {sum(points.values()):g} points"
-    return "\n".join([head, *filter(None, [record["note"]]), "", report.text(brief=brief), ""])
+    head = f"{record['student']}: {record['score']:g} of {sum(record['points'].values()):g} points"
+    text = report_of(record).text(brief=brief)
+    return "\n".join([head, *filter(None, [record["note"]]), "", text, ""])
 
 
 # ---------------------------------------------------------------- the grade book
 
-def grade_book(records, names, points):
+def grade_book(records, names):
     """grades.csv: a line for each student, sorted."""
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["student", "total", *names, "seed", "version", "timed_out", "note"])
     for record in records:
-        earned = report_of(record).earned(points)
         slow = [name for name in names if record["results"][name]["timed_out"]]
-        writer.writerow([record["student"], round(sum(earned.values()), 4),
-                         *(round(earned[name], 4) for name in names), record["seed"],
+        writer.writerow([record["student"], record["score"],
+                         *(record["earned"][name] for name in names), record["seed"],
                          record["version"], " ".join(slow), record["note"]])
     return table.getvalue()
 
@@ -562,7 +574,7 @@ td, th {{ border: 1px solid #ccc; padding: 0.2em 0.6em; text-align: left; }}
 """
 
 
-def class_page(records, names, points):
+def class_page(records, names):
     """class.html: functions, commonest mistakes, students; one page without network."""
     statuses = {name: collections.Counter(record["results"][name]["status"] for record in records)
                 for name in names}
@@ -571,11 +583,11 @@ def class_page(records, names, points):
                 for (name, what), count in commonest_mistakes(records)[:30]]
     rows = []
     for record in records:
-        report, student = report_of(record), record["student"]
-        wrong = ", ".join(name for name in names if name not in report.right)
+        student, right = record["student"], report_of(record).right
+        wrong = ", ".join(name for name in names if name not in right)
         link = f"students/{urllib.parse.quote(student)}.txt"
         rows.append([f'<a href="{link}">{html.escape(student)}</a>',
-                     f"{report.score(points):g}", html.escape(record["note"] or wrong)])
+                     f"{record['score']:g}", html.escape(record["note"] or wrong)])
     return PAGE.format(
         students=len(records), functions=html_table(["function", *MARKS], functions),
         mistakes=html_table(["how many", "function", "mistake"], mistakes),
