@@ -59,9 +59,7 @@ def severity(case, output, value):
 def test_our_layers_are_right(key, name):
     """In every case, with their own caches and with published ones."""
     for case in key.cases(name):
-        caches = (None, case.fresh(case.cache)) if FUNCTIONS[name].kind == "backward" and \
-            case.cache is not None else (None,)
-        for cache in caches:
+        for cache in (None, *([case.fresh(case.cache)] if case.cache is not None else [])):
             for output, value in results(name, case, cache=cache).items():
                 assert found(case, output, value) is None, (output, case.describe())
 
@@ -141,8 +139,6 @@ def is_weak(name):
 def test_a_slip_is_one_entry():
     names = [mistake.name for mistake in mistakes.MISTAKES]
     assert len(names) == len(set(names))
-    for mistake in mistakes.MISTAKES:
-        assert mistake.function in FUNCTIONS and mistake.outputs and mistake.sentence[-1] not in ". "
 
 
 def test_not_transposing_is_not_called_a_reshape(key):
@@ -205,13 +201,6 @@ def test_windows_for_squares_only_fail(key):
             assert case.if_refused == "fail", case.describe()
 
 
-@pytest.mark.parametrize("name, change", [
-    ("rmsprop", {"root": references.inside}), ("adam", {"epsilon_first": True})])
-def test_both_places_of_epsilon_are_right(key, name, change):
-    for case in key.cases(name):
-        assert found(case, "w", getattr(references, name)(**case.inputs, **change)) is None
-
-
 # ---------------------------------------------------------------- the key as a whole
 
 def test_a_key_from_a_file_is_the_same(key, tmp_path):
@@ -225,10 +214,9 @@ def test_a_key_from_a_file_is_the_same(key, tmp_path):
         kept = [case for case in key.cases(name) if case.size <= 5000]
         assert len(kept) == len(loaded.cases(name)) > 9
         for case, other in zip(kept, loaded.cases(name)):
-            assert (case.describe(), case.if_wrong, case.if_refused, case.advice, case.dtype) == \
-                (other.describe(), other.if_wrong, other.if_refused, other.advice, other.dtype)
-            assert same(case.inputs, other.inputs) and same(case.dout, other.dout)
-            assert same(case.cache, other.cache) and case.constructor == other.constructor
+            plain, same_plain = ({k: v for k, v in vars(c).items() if k != "truth"}
+                                 for c in (case, other))
+            assert same(plain, same_plain)
             wrong = {output: np.ones(truth.shape) for output, truth in case.truth.items()}
             assert [found(case, o, w) for o, w in wrong.items()] == \
                 [found(other, o, w) for o, w in wrong.items()]
