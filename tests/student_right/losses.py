@@ -1,6 +1,7 @@
 # The softmax loss in many hands; a name before two underscores is the student's.
 # warn unshifted__softmax_loss: 710
 # warn reads__softmax_loss: log p = x - max
+# warn largest_of_all__softmax_loss: row
 # warn tiny__softmax_loss: epsilon
 # warn small__softmax_loss: epsilon
 # warn hardly__softmax_loss: epsilon
@@ -38,6 +39,18 @@ def tiny__softmax_loss(x, y):
     loss = -np.sum(np.log(probs[np.arange(N), y] + 1e-12)) / N
     probs[np.arange(N), y] -= 1
     return loss, probs / N
+
+
+def largest_of_all__softmax_loss(x, y):
+    num_train = x.shape[0]
+    x = x - np.max(x)
+    exp_scores = np.exp(x)
+    sums = np.sum(exp_scores, axis=1, keepdims=True)
+    correct = x[np.arange(num_train), y].reshape(-1, 1)
+    loss = np.sum(-correct + np.log(sums)) / num_train
+    dx = exp_scores / sums
+    dx[np.arange(num_train), y] += -1
+    return loss, dx / num_train
 
 
 def hardly__softmax_loss(x, y):

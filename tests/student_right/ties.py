@@ -2,7 +2,6 @@
 # warn all__max_pool_backward: tie
 # warn all_in_loops__max_pool_backward: tie
 # warn only_tiled__max_pool_forward: tile
-# warn only_tiled__max_pool_backward: tile
 import numpy as np
 
 

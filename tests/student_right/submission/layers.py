@@ -1,7 +1,8 @@
 # -*- coding: utf-8 -*-
 # A whole submission with all that people leave in: imports that are not needed or not there, prints,
 # a global seed, arguments without a main guard, tests at the end of the file.
-# warn fc_forward: scipy
+# pass fc_forward: scipy
+# warn relu_backward: float64
 import argparse
 import os, sys
 import time
