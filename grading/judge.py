@@ -8,6 +8,7 @@ fail        a wrong number or shape, or an exception, on what the assignment ask
 warn        right there, but with a weakness that the text names
 not judged  a backward pass that cannot be tried because its own forward pass is wrong
 """
+import collections
 import concurrent.futures
 import dataclasses
 import itertools
@@ -28,6 +29,7 @@ DOUBLE_PRECISION = 1e-8     # float64 results between this and the tolerance hav
 # Training goes wrong when a function changes these; all others only belong to the caller.
 PARAMETERS = {"w", "b", "Wx", "Wh", "W", "y", "captions", "params"}
 REFUSALS = ("ValueError", "AssertionError", "MemoryError")
+TYPELESS = ("list", "float", "int")
 NOT_WRITTEN = "it is not written yet, or a return is missing"
 
 
@@ -70,7 +72,7 @@ class Trial:
         self.failures, self.warnings = [], []
         self.outcomes = []          # (case, {output: array})
         self.case = None            # the one that is being tried
-        self.ended = None           # why there is nobody left to answer
+        self.takes_dtype = True     # whether results are to have the dtype of the inputs
 
     def fail(self, message, **details):
         """Note what is wrong in this case; a weakness only, if the case asks for more than it may."""
@@ -187,7 +189,7 @@ def judge_output(trial, owner, name, entry):
         word = "is wrong" if math.isfinite(found.actual) else \
             "is not a number" if math.isnan(found.actual) else "is infinite"
         trial.fail(f"{name} {word}", output=name, difference=found, actual=array)
-    elif array.dtype != case.dtype and entry["type"] not in ("list", "float", "int") and (
+    elif trial.takes_dtype and array.dtype != case.dtype and entry["type"] not in TYPELESS and (
             name != "loss" or array.dtype.itemsize < case.dtype.itemsize):
         trial.warn(f"{name} is {array.dtype} for {case.dtype} inputs: give np.zeros and np.empty the "
                    "dtype of the input")
@@ -203,7 +205,7 @@ def difference(trial, name, truth, array):
     found = truth.difference(values, tolerance, floor)
     fine = floor if name == "loss" else 100 * floor
     # In large cases the central differences themselves have fewer digits.
-    if not found and not is_rounded and case.dtype == np.float64 and case.size <= SMALL and \
+    if not found and trial.takes_dtype and not is_rounded and case.dtype == np.float64 and case.size <= SMALL and \
             truth.difference(values, DOUBLE_PRECISION, fine):
         trial.warn("only about 7 digits are right for float64 inputs: something on the way is "
                    "float32, or a small number is added")
@@ -848,6 +850,7 @@ def judge_model(function, cases, work, trial):
     work.send(script)
     accepted = Line(trial, work).reply(script)["results"][0]
     takes = {name: accepted["free"] or name in accepted["names"] for name in ("reg", "dtype")}
+    trial.takes_dtype = takes["dtype"]
     cases = [case for case in cases if (takes["reg"] or not case.inputs.get("reg")) and
              (takes["dtype"] or case.dtype == np.float64)]
     lines = {id(case): ModelLine(trial, case, accepted) for case in cases}
@@ -935,8 +938,10 @@ def explained(trial, key):
     for output in outputs:
         found[output] = explanation.of(output)
     # One mistake that explains several outputs is one diagnosis.
-    best = {output: next((name for name in names if all(name in found[o] for o in outputs if found[o])),
-                         names[0]) for output, names in found.items() if names}
+    reach = collections.Counter(name for names in found.values() for name in names)
+    for output, names in found.items():
+        found[output] = [name for name in names if reach[name] == max(map(reach.get, names))]
+    best = {output: names[0] for output, names in found.items() if names}
     sentences = []
     for name in dict.fromkeys(best.values()):
         where = ", ".join(output for output in outputs if best.get(output) == name)
@@ -945,31 +950,38 @@ def explained(trial, key):
     return sentences, tuple(dict.fromkeys(names)), [o for o in outputs if o not in best]
 
 
-def relation_of(finding):
-    """What a wrong array has to do with the right one, in words, or ""."""
-    truth = getattr(finding.case.truth.get(finding.output), "array", None)
-    actual = finding.actual
-    if truth is None or not isinstance(actual, np.ndarray) or not actual.size:
-        return ""
+def relations_of(finding):
+    """What a wrong array has to do with the right one: sentences that hold, the best first."""
+    truth, actual = getattr(finding.case.truth[finding.output], "array", None), finding.actual
+    if truth is None or truth.size < 2 or not actual.size:
+        return []
+    scale = np.abs(truth).max()
 
     def same(a, b):
-        return a.shape == b.shape and np.allclose(a, b, rtol=1e-5, atol=1e-7 * np.abs(truth).max(initial=0))
+        return a.shape == b.shape and np.allclose(a, b, rtol=1e-5, atol=1e-6 * scale)
 
+    found = []
     with np.errstate(all="ignore"):
         if truth.ndim > 1 and same(actual, truth.T):
-            return "it is the transpose of what is asked for"
-        for axes in (axes for k in (1, 2) for axes in itertools.combinations(range(actual.ndim), k)):
+            found.append("it is the transpose of what is asked for")
+        for axes in some_axes(actual.ndim):
             if same(actual.sum(axis=axes), truth) or same(actual.sum(axis=axes, keepdims=True), truth):
-                return f"summed over {axis_words(axes)} it would be right"
-        for axes in (axes for k in (1, 2) for axes in itertools.combinations(range(truth.ndim), k)):
-            summed = truth.sum(axis=axes, keepdims=True)
-            if truth.size > summed.size and (same(actual, summed.reshape(summed.shape)) or same(
-                    actual, truth.sum(axis=axes)) or same(actual, np.broadcast_to(summed, truth.shape))):
-                return f"it is summed over {axis_words(axes)}, which is to stay"
-        if actual.size == truth.size and actual.shape != truth.shape and \
-                same(actual.reshape(truth.shape), truth):
-            return "the numbers are right, and their shape is not"
-        return factor_words(actual, truth, finding.case) if actual.shape == truth.shape else ""
+                found.append(f"summed over {axis_words(axes)} it would be right")
+        for axes in some_axes(truth.ndim):
+            kept = truth.sum(axis=axes, keepdims=True)
+            if kept.size < truth.size and any(same(actual, other) for other in (
+                    kept, truth.sum(axis=axes), np.broadcast_to(kept, truth.shape))):
+                found.append(f"it is summed over {axis_words(axes)}, which is to stay")
+        if actual.shape == truth.shape:
+            return found + factors(actual, truth, finding.case)
+        if actual.size == truth.size and same(actual.reshape(truth.shape), truth):
+            found.append("the numbers are right, and their shape is not")
+    return found
+
+
+def some_axes(count):
+    """All single axes and pairs of axes of so many."""
+    return [axes for k in (1, 2) for axes in itertools.combinations(range(count), k)]
 
 
 def axis_words(axes):
@@ -977,22 +989,17 @@ def axis_words(axes):
     return f"ax{'i' if len(axes) == 1 else 'e'}s {' and '.join(map(str, axes))}"
 
 
-def factor_words(actual, truth, case):
-    """Whether a wrong array is the right one times a number, and where that may come from."""
-    norm = np.sum(truth * truth)
-    factor = float(np.sum(actual * truth) / norm) if norm else math.nan
-    if not math.isfinite(factor) or factor == 0 or truth.size < 2 or \
+def factors(actual, truth, case):
+    """Where the factor may come from, if a wrong array is the right one times a number."""
+    factor = float(np.sum(actual * truth) / np.sum(truth * truth))
+    if not math.isfinite(factor) or factor == 0 or \
             not np.allclose(actual, factor * truth, rtol=1e-5, atol=1e-6 * np.abs(truth).max()):
-        return ""
-    sizes = {size: f"axis {axis} of {name} has {size}" for name, value in reversed(case.inputs.items())
-             if isinstance(value, np.ndarray) for axis, size in reversed(list(enumerate(value.shape)))
-             if size > 1}
-    for size, words in sizes.items():
-        if math.isclose(factor, size, rel_tol=1e-4):
-            return f"it is {size} times what is asked for ({words})"
-        if math.isclose(factor, 1 / size, rel_tol=1e-4):
-            return f"it is 1/{size} of what is asked for ({words})"
-    return f"it is {factor:.6g} times what is asked for"
+        return []
+    sizes = [(f"axis {axis} of {name}", size) for name, value in case.inputs.items()
+             if isinstance(value, np.ndarray) for axis, size in enumerate(value.shape) if size > 1]
+    found = [f"it is {word} the length of {where}" for where, size in sizes for word, ratio in (
+        ("divided by", 1 / size), ("multiplied by", size)) if math.isclose(factor, ratio, rel_tol=1e-4)]
+    return found + [f"it is {factor:.5g} times what is asked for"]
 
 
 def order_of_results(trial):
@@ -1021,15 +1028,29 @@ def how_often(failures):
     return f" (only here: {', '.join(labels)})"
 
 
-def unknown_sentence(trial, output):
-    """What is said about an output that no known mistake explains."""
-    failures = [f for f in trial.failures if f.output == output]
-    relations = {relation_of(f) for f in failures[:3]}
-    relation = relation_of(failures[0]) if "" not in relations else ""
-    zeros = all(isinstance(f.actual, np.ndarray) and not f.actual.any() for f in failures)
-    why = "it is 0 everywhere: is it written yet?" if zeros and failures[0].difference else \
-        relation or "an unknown mistake"
-    return f"{failures[0].message}{how_often(failures)}: {why}"
+def unknown_sentences(trial, outputs):
+    """What is said about outputs that no known mistake explains: one line for those that are alike."""
+    alike = {}
+    for output in outputs:
+        failures = [f for f in trial.failures if f.output == output]
+        if failures:
+            what = failures[0].message.removeprefix(output) + how_often(failures)
+            alike.setdefault(f"{what}: {why_wrong(failures)}", []).append(output)
+    return [", ".join(names) + (what if len(names) == 1 else re.sub("^ is", " are", what, count=1))
+            for what, names in alike.items()]
+
+
+def why_wrong(failures):
+    """What holds for a wrong output in several cases, or that nothing is known."""
+    if all(not finding.actual.any() for finding in failures):
+        return "0 everywhere, as if it were not written yet"
+    # In the larger ones of the small cases the lengths of axes differ.
+    telling = [f for f in failures if f.case.size <= SMALL and
+               getattr(f.case.truth[f.output], "array", np.zeros(0)).size > 1][-3:]
+    relations = [relations_of(finding) for finding in telling]
+    holding = [words for words in relations[0] if all(words in other for other in relations)] \
+        if relations else []
+    return holding[0] if holding else "an unknown mistake"
 
 
 def same_cause(message):
@@ -1043,15 +1064,13 @@ def sentences_of(trial, key):
     if order:
         return [order], ()
     named, mistakes, unknown = explained(trial, key)
-    unknown = [unknown_sentence(trial, output) for output in unknown
-               if any(f.output == output for f in trial.failures)]
     causes = {}
     for finding in trial.failures:
         is_explained = named and isinstance(finding.actual, contract.Raised)
         if not finding.output and not is_explained:
             causes.setdefault(same_cause(finding.message), []).append(finding)
     beside = [group[0].message + how_often(group) for group in causes.values()]
-    return [*named, *beside[:2], *unknown], mistakes
+    return [*named, *beside[:2], *unknown_sentences(trial, unknown)], mistakes
 
 
 # ---------------------------------------------------------------- verdicts
