@@ -11,6 +11,7 @@ update rules and models.
 import argparse
 import functools
 import json
+import math
 import pathlib
 import sys
 import time
@@ -22,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import experiment
 import mistaken_layers
 from checkpoint import save_atomically
-from grading import answers, contract, judge
+from grading import answers, contract, judge, worker
 from grading.mistakes import MISTAKES
 
 
@@ -140,9 +141,11 @@ KEY = contract.Key(0)
 
 def verdict_on(mistake):
     """Our verdict on a function that makes this mistake and is right otherwise."""
-    functions = mistaken_layers.subject_with(
-        mistaken_layers.subject_of(mistake.function).name, mistake)
-    return judge.grade_here(functions, KEY)[mistake.function]
+    name = mistake.function
+    functions = mistaken_layers.subject_with(mistaken_layers.subject_of(name).name, mistake)
+    with np.errstate(all="ignore"):
+        return judge.grade_one(worker.Direct(functions), name, KEY, math.inf,
+                               lambda: KEY.cases(name))
 
 
 def count_caught(verdict_on=verdict_on):
