@@ -99,6 +99,18 @@ def square__max_pool_forward(x, pool_param):
     return out, (x, pool_param)
 
 
+def unmoved__max_pool_backward(dout, cache):
+    """(i·stride, j·stride)"""
+    x, pool_param = cache
+    h, w = pool_param['pool_height'], pool_param['pool_width']
+    dx = np.zeros_like(x)
+    for n, c, i, j in np.ndindex(dout.shape):
+        window = x[n, c, i:i+h, j:j+w]
+        row, column = np.unravel_index(window.argmax(), window.shape)
+        dx[n, c, i+row, j+column] += dout[n, c, i, j]
+    return dx
+
+
 def tiled__max_pool_forward(x, pool_param):
     """cannot reshape"""
     N, C, H, W = x.shape

@@ -133,7 +133,6 @@ SLIPS = [
     ("loops_layers", "max_pool_backward", "N, C, Hout, Wout = dout.shape",
      "Hout, Wout = (dout.shape[2] - HH)//stride + 1, (dout.shape[3] - WW)//stride + 1",
      "dout has that size"),
-    ("inplace_layers", "max_pool_backward", "*s", "", "(i·stride, j·stride)"),
     ("loops_layers", "max_pool_backward", "    return dx", "        return dx", "return inside"),
     ("plain_layers", "max_pool_backward", "i*s + k // pw, j*s + k % pw", "i*s + k // ph, j*s + k % ph",
      "pool_width"),
