@@ -542,10 +542,12 @@ def commonest_mistakes(records):
     """[((function, what), how many)] the most frequent first: known mistakes, else a sentence."""
     seen = collections.Counter()
     for record in records:
+        told = set()                # what is wrong with a whole file counts once
         for name, result in record["results"].items():
-            if result["status"] in ("fail", "warn"):
-                known = ", ".join(result["mistakes"])
-                seen[name, known or result["diagnosis"].partition("\n")[0]] += 1
+            what = ", ".join(result["mistakes"]) or result["diagnosis"].partition("\n")[0]
+            if result["status"] in ("fail", "warn") and what not in told:
+                seen[name, what] += 1
+                told.add(what)
     return sorted(seen.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -102,11 +102,13 @@ def test_check_in_a_notebook(capfd):
     (["pass", "fail", "not judged", "not judged"], None, 2.0),       # half of what is judged
     (["fail", "not judged"], 10, 0.0),
     (["not judged"], None, 0.0),
+    (["pass", "not judged, too late"], None, 1.0),
     (["pass", "fail", "not judged"], {"f0": 3, "f1": 1, "f2": 4}, 6.0),
     (["pass", "fail"], {"f0": 3}, 3.0),
     ([], None, 0.0)])
 def test_points(statuses, worth, score):
-    verdicts = {f"f{i}": Verdict(f"f{i}", status) for i, status in enumerate(statuses)}
+    verdicts = {f"f{i}": Verdict(f"f{i}", status.removesuffix(", too late"),
+                                 timed_out="late" in status) for i, status in enumerate(statuses)}
     assert Report(verdicts).score(worth) == pytest.approx(score)
 
 
@@ -157,6 +159,11 @@ def test_two_files_that_share_a_role(file):
     first, second = RIGHT.split("def relu_forward")
     done = run(file(first, "fc.py"), file("import numpy as np\ndef relu_forward" + second, "b.py"))
     assert done.returncode == 0 and "4 of 4 right" in done.stdout, done.stdout
+
+
+def test_of_two_files_the_one_with_the_right_name_counts(file):
+    paths = [file(RIGHT, "a_copy.py"), file(RIGHT, "layers.py"), file(RIGHT, "z_copy.py")]
+    assert set(report.found_in(paths).values()) == {paths[1]}
 
 
 def test_json_and_the_same_bytes_for_the_same_seed(file, points, tmp_path):
@@ -403,7 +410,9 @@ def test_a_folder_of_submissions(course, tmp_path):
     assert rows["eve"]["timed_out"].startswith("relu_forward") and totals["eve"] >= 5
     assert {student for student, row in rows.items() if row["note"]} == \
         {"big", "broken", "empty", "sly"}
-    assert "cannot be unpacked" in rows["broken"]["note"]
+    for student, said in (("broken", "cannot be unpacked"), ("sly", "'../../layers.py'"),
+                          ("big", "more than 5,000,000 bytes"), ("empty", "no .py file")):
+        assert said in rows[student]["note"]
     assert "minutes left" in done.stderr and "submissions in" in done.stderr
     page = (tmp_path / "out" / "class.html").read_text()
     assert "://" not in page
