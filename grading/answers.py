@@ -215,7 +215,9 @@ def changed_one_by_one(layer, rng, inputs):
     which one number is none: whoever remembers results, or hides a NaN, is seen in these."""
     before = dict(zip(layer.inputs, inputs))
     for name in layer.inputs:
-        changed = {**before, name: other_values(before[name])}
+        # A number and its negative are as far from a kink at 0.
+        changed = {**before, name: -before[name] if name in layer.varied
+                   else other_values(before[name])}
         yield new_case(layer, rng, changed.values(), f"only {name} differs from the call before",
                        long=True, before=before)
     for name in layer.varied:

@@ -321,9 +321,19 @@ class Function:
 
 @dataclasses.dataclass(frozen=True)
 class Raised:
-    """The prediction that an exception of this type is raised, with a message like this."""
+    """An exception that is raised, or predicted. NumPy has many words for shapes that do not fit,
+    one for each of its operations: they count as one message."""
     exception: str
     message: str = ""
+
+    def __post_init__(self):
+        if self.exception == "ValueError" and any(words in self.message for words in SHAPES_DIFFER):
+            object.__setattr__(self, "message", "the shapes do not fit")
+
+
+SHAPES_DIFFER = ("matmul", "not aligned", "broadcast", "cannot reshape", "shape-mismatch", "zero-size",
+                 "empty sequence", "negative dimensions", "array element with a sequence",
+                 "does not match", "dimensions must match", "window shape")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

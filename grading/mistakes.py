@@ -49,6 +49,8 @@ FC = entries(
      lambda x, w, b: right.fc(x.reshape(len(x), -1, order="F"), w, b)),
     ("fc_does_not_flatten", "out", "x is not flattened: flatten each sample, x.reshape(len(x), -1)",
      lambda x, w, b: x @ w + b),
+    ("fc_overwrites_the_sum", "out", "the products are overwritten: they must be added (+=, not =)",
+     lambda x, w, b: right.rows(x)[:, -1:] @ w[-1:] + b),
     ("fc_returns_in_the_loop", "out", cut_short("sample"),
      lambda x, w, b: only_first(right.fc(right.rows(x), w, b))),
 ) + entries(
@@ -65,6 +67,8 @@ FC = entries(
      "rows.reshape(D, N)", lambda x, w, b, dout: x.reshape(-1, len(x)) @ dout),
     ("fc_averages_dw", "dw", "dw is divided by N: the mean over the batch belongs to the loss, and "
      "dout has it already", lambda x, w, b, dout: right.rows(x).T @ dout / len(x)),
+    ("fc_dw_of_the_last_sample", "dw", "dw is overwritten by each sample: their gradients must be "
+     "added (+=, not =)", lambda x, w, b, dout: right.rows(x)[-1:].T @ dout[-1:]),
     ("fc_transposes_dw", "dw", "dw is transposed: it needs the shape of w",
      lambda x, w, b, dout: dout.T @ right.rows(x)),
     ("fc_does_not_sum_db", "db", "the bias gradient is not summed over the batch: b is added to "
@@ -97,6 +101,10 @@ RELU = entries(
      lambda x: np.minimum(x, 0)),
     ("relu_leaks", "out", "this is a leaky ReLU: negative numbers keep a hundredth",
      lambda x: np.where(x > 0, x, 0.01 * x)),
+    ("relu_takes_one_maximum", "out", "max gives the largest numbers of an array: np.maximum(0, x) "
+     "compares each number with 0", lambda x: np.max(x, 0)),
+    ("relu_calls_max_of_0", "out", "np.max(0, x) takes x for an axis, and np.zeros(x) for a shape: "
+     "np.maximum(0, x), np.zeros_like(x)", lambda x: np.max(0, x)),
     ("relu_stops_at_6", "out", "large numbers are cut off at 6", lambda x: np.clip(x, 0, 6)),
 ) + entries(
     "relu_backward",
@@ -131,13 +139,46 @@ def one_window(array):
     return found
 
 
-def convolve(x, w, OH, OW):
-    """The convolution with loops over OH·OW output pixels, as it is written first."""
-    HH, WW = w.shape[2:]
+def one_number(array):
+    """All but the first number as np.zeros made them."""
+    found = np.zeros(array.shape)
+    found[0, 0, 0, 0] = array[0, 0, 0, 0]
+    return found
+
+
+def multiplied(window, w):
+    """The sums over a window as they are written first."""
+    return (window[:, None] * w).sum(axis=(2, 3, 4))
+
+
+def contracted(window, w):
+    """The same with np.tensordot, which does not broadcast."""
+    return np.tensordot(window, w, ((1, 2, 3), (1, 2, 3)))
+
+
+def convolve(x, w, OH, OW, size=None, sums=multiplied):
+    """The convolution with loops over OH·OW output pixels."""
+    HH, WW = size or w.shape[2:]
     out = np.zeros((len(x), len(w), OH, OW))
     for i, j in np.ndindex(OH, OW):
-        out[:, :, i, j] = (x[:, None, :, i:i + HH, j:j + WW] * w).sum(axis=(2, 3, 4))
+        out[:, :, i, j] = sums(x[:, :, i:i + HH, j:j + WW], w)
     return out
+
+
+def conv_not_summed(x, w):
+    """The products of a window, written to one place: an exception."""
+    out = right.conv(x, w)
+    out[0, 0, 0, 0] = x[0, :, :w.shape[2], :w.shape[3]] * w[0]
+    return out
+
+
+def conv_of_reshaped_columns(x, w):
+    """The windows as columns (N, C·HH·WW, OH·OW), reshaped into (C·HH·WW, OH·OW·N)."""
+    HH, WW = w.shape[2:]
+    OH, OW = x.shape[2] - HH + 1, x.shape[3] - WW + 1
+    windows = np.lib.stride_tricks.sliding_window_view(x, (HH, WW), axis=(2, 3))
+    columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(w[0].size, -1)
+    return (w.reshape(len(w), -1) @ columns).reshape(len(w), OH, OW, -1).transpose(3, 0, 1, 2)
 
 
 def transposed_filters(w):
@@ -152,7 +193,10 @@ def padded(image, height, width):
 
 def full_convolution(dout, w, HH, WW):
     """What dx is if HH and WW are w's: dout, padded, filtered with w flipped, over the filters."""
-    return right.conv(padded(dout, HH - 1, WW - 1), w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])
+    around = padded(dout, HH - 1, WW - 1)
+    if around.shape[2] < w.shape[2] or around.shape[3] < w.shape[3]:
+        raise ValueError("window shape cannot be larger than the image")
+    return right.conv(around, w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])
 
 
 def conv_padded(x, w):
@@ -209,6 +253,10 @@ CONV_FORWARD = entries(
     ("conv_reshapes_columns_first", "out", "pixels and images are mixed up: transpose, do not "
      "reshape, (F, OH, OW, N) into (N, F, OH, OW)",
      lambda x, w: regrouped(right.conv(x, w), 1, 2, 3, 0)),
+    ("conv_reshapes_columns", "out", "the columns are mixed up: transpose, do not reshape, (N, "
+     "C·HH·WW, OH·OW) into (C·HH·WW, OH·OW, N)", conv_of_reshaped_columns),
+    ("conv_does_not_sum", "out", "the products of a window are not summed: out[n, f, i, j] is one "
+     "number, their sum", conv_not_summed),
     ("conv_uses_height_for_width", "out", "the height H is used where the width W belongs: the "
      "columns past H are never reached",
      lambda x, w: conv_cut(x, w, columns=x.shape[2] - w.shape[3] + 1)),
@@ -217,6 +265,10 @@ CONV_FORWARD = entries(
      lambda x, w: conv_cut(x, w, rows=x.shape[3] - w.shape[2] + 1)),
     ("conv_takes_OW_from_OH", "out", "the output's width is taken from its height: OW = W - WW + 1",
      lambda x, w: convolve(x, w, *2 * (x.shape[2] - w.shape[2] + 1,))),
+    *((f"conv_is_for_squares_{sums.__name__}", "out", "height is used for width, of the images and "
+       "of the filters: this works for squares alone", lambda x, w, sums=sums:
+       convolve(x, w, *2 * (x.shape[2] - w.shape[2] + 1,), 2 * w.shape[2:3], sums))
+      for sums in (multiplied, contracted)),
     ("conv_takes_OH_from_OW", "out", "the output's height is taken from its width: OH = H - HH + 1",
      lambda x, w: convolve(x, w, *2 * (x.shape[3] - w.shape[3] + 1,))),
     ("conv_swaps_H_and_W", "out", "height and width are mixed up: N, C, H, W = x.shape, in this "
@@ -224,9 +276,14 @@ CONV_FORWARD = entries(
      lambda x, w: convolve(x, w, x.shape[3] - w.shape[2] + 1, x.shape[2] - w.shape[3] + 1)),
     ("conv_swaps_HH_and_WW", "out", "the filter's height and width are mixed up: F, C, HH, WW = "
      "w.shape, in this order",
-     lambda x, w: convolve(x, w, x.shape[2] - w.shape[3] + 1, x.shape[3] - w.shape[2] + 1)),
+     lambda x, w: convolve(x, w, x.shape[2] - w.shape[3] + 1, x.shape[3] - w.shape[2] + 1,
+                           w.shape[:1:-1])),
     ("conv_returns_in_the_loop", "out", cut_short("image"),
      lambda x, w: only_first(right.conv(x, w))),
+    ("conv_returns_after_one_number", "out", cut_short("number"),
+     lambda x, w: one_number(right.conv(x, w))),
+    ("conv_averages_products", "out", "the sum is divided by C·HH·WW: the products of a window are "
+     "summed, not averaged", lambda x, w: right.conv(x, w) / w[0].size),
     ("conv_returns_after_one_window", "out", cut_short("output pixel"),
      lambda x, w: one_window(right.conv(x, w))),
 )
@@ -239,6 +296,32 @@ def conv_overwriting(x, w, dout):
     for i, j in np.ndindex(dout.shape[2:]):
         dx[:, :, i:i + HH, j:j + WW] = np.tensordot(dout[:, :, i, j], w, axes=1)
     return dx
+
+
+def conv_adding_once(x, w, dout):
+    """dx[:, k, i, j] += columns: of the windows of a pixel the last one counts."""
+    OH, OW = dout.shape[2:]
+    dx = np.zeros(x.shape)
+    for k, l in np.ndindex(w.shape[2:]):
+        dx[:, :, k:k + OH, l:l + OW] = np.einsum("nfij,fc->ncij", dout, w[:, :, k, l])
+    return dx
+
+
+def conv_from(around, x, w):
+    """dx with a loop over the pixels of x, from dout with zeros around it."""
+    dx = np.zeros(x.shape)
+    for i, j in np.ndindex(x.shape[2:]):
+        window = around[:, :, i:i + w.shape[2], j:j + w.shape[3]]
+        dx[:, :, i, j] = np.tensordot(window, w[:, :, ::-1, ::-1], ([1, 2, 3], [0, 2, 3]))
+    return dx
+
+
+def conv_padding_by_slice(x, w, dout):
+    """padded[:, :, pad:-pad] = dout, which raises an exception where the pad is 0."""
+    HH, WW = w.shape[2:]
+    around = np.zeros_like(padded(dout, HH - 1, WW - 1))
+    around[:, :, HH - 1:-(HH - 1), WW - 1:-(WW - 1)] = dout
+    return conv_from(around, x, w)
 
 
 def conv_valid_in_corner(x, w, dout):
@@ -285,6 +368,11 @@ CONV_BACKWARD = entries(
      lambda x, w, dout: full_convolution(dout, w[:, :, ::-1, ::-1], *w.shape[2:])),
     ("conv_overwrites_windows", "dx", "the windows are overwritten: they overlap, so their "
      "gradients must be added (+=, not =)", conv_overwriting),
+    ("conv_overwrites_windows_and_filters", "dx", "the windows are overwritten: the gradients of "
+     "all filters and of overlapping windows must be added (+=, not =)",
+     lambda x, w, dout: conv_overwriting(x, w[-1:], dout[:, -1:])),
+    ("conv_adds_repeated_pixels_once", "dx", "dx[:, k, i, j] += adds a repeated pixel once only, "
+     "though windows overlap: use np.add.at(dx, ...)", conv_adding_once),
     ("conv_dx_of_the_last_filter", "dx", "only the last filter counts: dx must sum over all "
      "filters", lambda x, w, dout: conv_dx(x, w[-1:], dout[:, -1:])),
     ("conv_dx_of_the_first_filter", "dx", "only the first filter counts: dx must sum over all "
@@ -293,6 +381,16 @@ CONV_BACKWARD = entries(
      "belongs: dout has to be padded with HH - 1 and WW - 1 zeros", conv_valid_in_corner),
     ("conv_swaps_the_pads", "dx", "the pads are swapped: HH - 1 zeros above and below dout, WW - 1 "
      "left and right", lambda x, w, dout: full_convolution(dout, w, *w.shape[:1:-1])),
+    ("conv_pads_by_the_height", "dx", "the pad of the rows, HH - 1, is used for the columns as "
+     "well: there it is WW - 1", lambda x, w, dout: full_convolution(dout, w, *2 * (w.shape[2],))),
+    ("conv_swaps_the_pads_of_windows", "dx", "the pads are swapped: HH - 1 zeros above and below "
+     "dout, WW - 1 left and right",
+     lambda x, w, dout: conv_from(padded(dout, w.shape[3] - 1, w.shape[2] - 1), x, w)),
+    ("conv_pads_windows_by_the_height", "dx", "the pad of the rows, HH - 1, is used for the "
+     "columns as well: there it is WW - 1",
+     lambda x, w, dout: conv_from(padded(dout, w.shape[2] - 1, w.shape[2] - 1), x, w)),
+    ("conv_pads_by_a_slice", "dx", "a slice pad:-pad is empty where pad is 0: write pad:pad + OH",
+     conv_padding_by_slice),
     ("conv_slices_with_pad_0", "dx", "a slice pad:-pad is empty where pad is 0: write pad:pad + H",
      conv_sliced_by_pad),
     ("conv_averages_dx", "dx", "dx is divided by N: dout has the mean over the batch already",
@@ -316,6 +414,10 @@ CONV_BACKWARD = entries(
      "of them (+=, not =)",
      lambda x, w, dout: conv_dw(x[:, :, dout.shape[2] - 1:, dout.shape[3] - 1:], w,
                                 dout[:, :, -1:, -1:])),
+    ("conv_dw_of_the_last_window", "dw", "only the last window of the last image counts: dw must "
+     "sum over all of them (+=, not =)",
+     lambda x, w, dout: conv_dw(x[-1:, :, dout.shape[2] - 1:, dout.shape[3] - 1:], w,
+                                dout[-1:, :, -1:, -1:])),
     ("conv_dw_of_the_first_pixel", "dw", cut_short("output pixel"),
      lambda x, w, dout: conv_dw(x[:, :, :w.shape[2], :w.shape[3]], w, dout[:, :, :1, :1])),
     ("conv_flips_dout_for_dw", "dw", "dout is flipped: dw is x filtered with dout, as it is",
@@ -331,6 +433,10 @@ CONV_BACKWARD = entries(
     ("conv_reshapes_dout", "dx dw", "images and filters of dout are mixed up: dout.transpose(1, 0, "
      "2, 3).reshape(F, -1), not dout.reshape(F, -1)",
      lambda x, w, dout: right.conv_gradients(x, w, reshaped_dout(dout))),
+    ("conv_reshapes_dout_by_pixels", "dx dw", "the axes of dout are mixed up: dout.transpose(1, 2, "
+     "3, 0).reshape(F, -1), not dout.reshape(F, -1)",
+     lambda x, w, dout: right.conv_gradients(x, w, dout.reshape(
+         dout.shape[1], *dout.shape[2:], len(dout)).transpose(3, 0, 1, 2))),
     ("conv_swaps_H_and_W_in_backward", "dx dw", "height and width are mixed up: N, F, OH, OW = "
      "dout.shape, in this order",
      lambda x, w, dout: conv_loops(x, w, dout, dout.shape[3], dout.shape[2])),
@@ -386,12 +492,14 @@ class Windows:
     axes: tuple = (2, 3)            # those of x that hold height and width
     swap: object = lambda height, width: (height, width)
     extent: object = lambda window, stride: window
+    square: bool = False            # OW is taken from OH
 
     def counts(self, x, pool_param):
         """(OH, OW)."""
         sizes = self.swap(pool_param["pool_height"], pool_param["pool_width"])
-        return tuple(self.count(x.shape[axis], size, pool_param["stride"])
-                     for axis, size in zip(self.axes, sizes))
+        OH, OW = (self.count(x.shape[axis], size, pool_param["stride"])
+                  for axis, size in zip(self.axes, sizes))
+        return OH, OH if self.square else OW
 
     def __call__(self, x, pool_param):
         """Yields ((i, j), rows, columns), as references.pool_windows does."""
@@ -420,6 +528,14 @@ def pool_cut_by_reshape(x, pool_param):
     return x.reshape(*x.shape[:2], OH, OW, *window).max(axis=(4, 5))
 
 
+def pool_columns_by_reshape(x, pool_param):
+    """x.reshape(N·C, height·width, OH·OW), whose columns are no windows."""
+    OH, OW = right.pool_shape(x, pool_param)[2:]
+    size = pool_param["pool_height"] * pool_param["pool_width"]
+    columns = x.reshape(x.shape[0] * x.shape[1], size, -1)
+    return columns.max(axis=1).reshape(*x.shape[:2], OH, OW)
+
+
 # Slips with the windows, which the forward and the backward pass share.
 WINDOW_SLIPS = (
     ("moves_by_1", "the stride is taken as 1", Windows(
@@ -437,8 +553,16 @@ WINDOW_SLIPS = (
      Windows(count=lambda size, window, stride: (size - window) // stride)),
     ("size_from_the_stride", "the size of the output is taken as H // stride: it is 1 + (H - "
      "pool_height) // stride", Windows(count=lambda size, window, stride: size // stride)),
-    ("takes_OW_from_H", "the output's width is computed from the height: OW = 1 + (W - pool_width) "
-     "// stride", Windows(axes=(2, 2))),
+    ("size_from_the_window", "the size of the output is taken as H // pool_height: it is 1 + (H - "
+     "pool_height) // stride", Windows(count=lambda size, window, stride: size // window)),
+    ("takes_OW_from_OH", "the output's width is taken from its height: OW = 1 + (W - pool_width) "
+     "// stride", Windows(square=True)),
+    ("is_for_squares", "height is used for width, of the images and of the windows: this works for "
+     "squares alone", Windows(square=True, swap=lambda height, width: (height, height))),
+    ("moves_by_its_own_size", "the stride is left out: windows move by their own size",
+     Windows(by_window, by_window)),
+    ("takes_OW_from_H", "the output's width is taken from its height: OW = 1 + (W - pool_width) // "
+     "stride", Windows(axes=(2, 2))),
     ("swaps_H_and_W", "height and width are mixed up: N, C, H, W = x.shape, in this order",
      Windows(axes=(3, 2))),
     ("starts_columns_at_j", "the columns of a window start at j: they start at j·stride",
@@ -467,11 +591,15 @@ POOL_FORWARD = entries(
     ("pool_reshapes_for_transposes", "out", "images and pixels are mixed up: transpose, do not "
      "reshape, (OH, OW, N, C) into (N, C, OH, OW)",
      lambda x, pool_param: regrouped(right.max_pool(x, pool_param), 2, 3, 0, 1)),
+    ("pool_cuts_columns_by_reshape", "out", "reshape does not cut windows out: the numbers of a "
+     "window are not neighbours in x", pool_columns_by_reshape),
     ("pool_cuts_windows_by_reshape", "out", "reshape does not cut windows out: x.reshape(N, C, OH, "
      "pool_height, OW, pool_width) does, with the maximum over axes 3 and 5",
      pool_cut_by_reshape),
     ("pool_returns_in_the_loop", "out", cut_short("image"),
      lambda x, pool_param: only_first(right.max_pool(x, pool_param))),
+    ("pool_returns_after_one_number", "out", cut_short("number"),
+     lambda x, pool_param: one_number(right.max_pool(x, pool_param))),
     ("pool_returns_after_one_window", "out", cut_short("window"),
      lambda x, pool_param: one_window(right.max_pool(x, pool_param))),
 )
@@ -581,8 +709,6 @@ POOL_BACKWARD = entries(
          (i + best // width, j + best % width))),
     *((f"pool_backward_{name}", "dx", sentence, repay(to_first, windows=windows))
       for name, sentence, windows in WINDOW_SLIPS),
-    ("pool_backward_ignores_the_stride", "dx", "the stride is left out: windows move by their own "
-     "size", repay(to_first, windows=Windows(by_window, by_window))),
     ("pool_takes_sizes_from_dout", "dx", "the number of windows is computed from the size of dout: "
      "dout has that size already, (N, C, OH, OW)", pool_sizes_from_dout),
     ("pool_reshapes_dx", "dx", "images and pixels are mixed up: transpose, do not reshape, (H, W, "
@@ -637,6 +763,14 @@ def whole_rows(x, y):
     return p / len(x)
 
 
+def divided_in_the_loop(x, y):
+    """The loss divided by N after each sample."""
+    loss = 0.0
+    for log_p, label in zip(right.log_softmax(x), y):
+        loss = (loss - log_p[label]) / len(x)
+    return loss
+
+
 EPSILONS = [f"1e-{power}" for power in range(3, 21)]
 OVERFLOW = "exp overflows: subtract the largest score of each row first"
 
@@ -648,6 +782,10 @@ SOFTMAX = entries(
      lambda x, y: right.softmax_loss(x, y) / len(x)),
     ("softmax_divides_by_classes", "loss", "the loss is divided by N·C: only the batch is "
      "averaged, by N", lambda x, y: right.softmax_loss(x, y) / x.shape[1]),
+    ("softmax_divides_by_classes_alone", "loss", "the loss is divided by the number of classes: "
+     "divide it by N", lambda x, y: right.softmax_loss(x, y) * len(x) / x.shape[1]),
+    ("softmax_divides_in_the_loop", "loss", "the loss is divided by N at each step of the loop: "
+     "divide it once, after the loop", divided_in_the_loop),
     ("softmax_forgets_the_sign", "loss", "the sign is wrong: the loss is minus log p",
      lambda x, y: -right.softmax_loss(x, y)),
     ("softmax_overflows", "loss", OVERFLOW, lambda x, y: loss_of(x, y, largest=nothing)),
@@ -769,6 +907,8 @@ RNN_STEP = entries(
      step_da(lambda da, given: da)),
     ("step_averages_db", "db", "db is averaged over the batch, not summed",
      step_da(lambda da, given: da.mean(axis=0))),
+    ("step_sums_db_over_features", "db", "db is summed over the hidden units, not over the batch",
+     step_da(lambda da, given: da.sum(axis=1))),
     ("step_sums_dout_for_db", "db", "db is the sum of dnext_h: the slope of tanh belongs to it",
      step_da(lambda da, given: given["dout"].sum(axis=0))),
 )
@@ -882,6 +1022,10 @@ RNN = entries(
 LSTM_STEP_GRADIENTS = "dx dprev_h dprev_c dWx dWh db"
 
 
+GATES = {"i": "the input gate", "f": "the forget gate", "o": "the output gate",
+         "g": "the block input"}
+
+
 def gates_changed(change):
     """lstm_slopes with change(slopes by gate, what they were made from)."""
     def gates(**given):
@@ -900,8 +1044,7 @@ def without_slope(gate, name):
 
 
 GATE_SLIPS = (
-    without_slope("i", "the input gate"), without_slope("f", "the forget gate"),
-    without_slope("o", "the output gate"), without_slope("g", "the block input"),
+    *(without_slope(gate, name) for gate, name in GATES.items()),
     ("gives_di_to_f", "the gradients of the input gate and the forget gate are exchanged",
      gates_changed(lambda found, given: {"i": found["f"], "f": found["i"]})),
     ("takes_slope_of_sigmoid_for_g", "the slope of the block input is that of tanh, 1 - g², not "
@@ -910,6 +1053,12 @@ GATE_SLIPS = (
     ("forgets_tanh_of_c_for_o", "the output gate's gradient is dnext_h·tanh(next_c), not "
      "dnext_h·next_c", gates_changed(lambda found, given: {
          "o": given["dnext_h"] * np.arctanh(given["tanh_c"]) * given["o"] * (1 - given["o"])})),
+    *((f"gives_nothing_to_{gate}", f"{name} gets no gradient",
+       gates_changed(lambda found, given, gate=gate: {gate: 0 * found[gate]}))
+      for gate, name in GATES.items()),
+    ("takes_g_for_prev_c", "the forget gate's gradient is dc·prev_c, not dc·g",
+     gates_changed(lambda found, given: {
+         "f": given["dc"] * given["g"] * given["f"] * (1 - given["f"])})),
     ("takes_next_c_for_prev_c", "the forget gate's gradient is dc·prev_c, not dc·next_c",
      gates_changed(lambda found, given: {
          "f": given["dc"] * np.arctanh(given["tanh_c"]) * given["f"] * (1 - given["f"])})),
@@ -925,7 +1074,9 @@ CELL_SLIPS = (
      "out: dc = dnext_c + dnext_h·o·(1 - tanh(c)²)",
      {"cell": lambda dnext_c, dnext_h, o, tanh_c: dnext_c + dnext_h * o}),
     ("forgets_f_in_dprev_c", "dprev_c", "dprev_c = dc·f: the forget gate is left out",
-     {"before": lambda dc, gate: dc}),
+     {"before": lambda dc, gate, dnext_c: dc}),
+    ("forgets_next_h_in_dprev_c", "dprev_c", "dprev_c is dc·f, not dnext_c·f: next_h sends a "
+     "gradient to the cell, too", {"before": lambda dc, gate, dnext_c: dnext_c * gate["f"]}),
 )
 ORDERS = ["".join(order) for order in itertools.permutations("ifog")][1:]
 
@@ -969,8 +1120,11 @@ LSTM = entries(
     ("lstm_forgets_tanh_of_c", "next_h", "tanh is left out: next_h = o·tanh(next_c)",
      step_outputs(last=lambda c: c)),
     ("lstm_uses_one_bias", "next_h next_c", "the same H biases are used for all four gates: b has "
-     "4·H", lambda x, prev_h, prev_c, Wx, Wh, b: step_outputs()(
-         x=x, prev_h=prev_h, prev_c=prev_c, Wx=Wx, Wh=Wh, b=one_bias(b))),
+     "4·H", lambda b, **others: step_outputs()(b=one_bias(b), **others)),
+    ("lstm_adds_one_bias", "next_h next_c", "only the first H biases are added: b has 4·H, H for "
+     "each gate", lambda b, **others: step_outputs()(b=b[:len(b) // 4], **others)),
+    ("lstm_forgets_f", "next_h next_c", "the forget gate is left out: next_c = f·prev_c + i·g",
+     step_outputs(keep=np.ones_like)),
     ("lstm_without_bias", "next_h next_c", "the bias is left out",
      lambda b, **others: step_outputs()(b=0 * b, **others)),
     ("lstm_forgets_prev_c", "next_h next_c", "the cell before is left out: next_c = f·prev_c + i·g",
@@ -1045,10 +1199,10 @@ def dW(x, W, dout):
     return right.word_embedding_gradients(x, W, dout)["dW"]
 
 
-def added_at_once(x, W, dout, add=True):
+def added_at_once(x, W, dout):
     """dW[x] += dout, which adds a repeated word once."""
     found = np.zeros(W.shape)
-    found[x] = found[x] + dout if add else dout
+    found[x] += dout
     return found
 
 
@@ -1108,6 +1262,8 @@ TEMPORAL_FC = entries(
     ("temporal_fc_forgets_the_bias", "out", "the bias is not added", lambda x, w, b: x @ w),
     ("temporal_fc_mixes_n_and_t", "out", "N and T are mixed up: reshape (N·T, M) into (N, T, M), "
      "in this order", lambda x, w, b: steps_before_sentences(right.temporal_fc(x, w, b))),
+    ("temporal_fc_reshapes_to_T_N", "out", "N and T are mixed up: out is (N, T, M)",
+     lambda x, w, b: right.temporal_fc(x, w, b).reshape(x.shape[1], x.shape[0], -1)),
     ("temporal_fc_leaves_out_flat", "out", "out is left flat, (N·T, M): it is (N, T, M)",
      lambda x, w, b: right.temporal_fc(x, w, b).reshape(-1, w.shape[1])),
     ("temporal_fc_uses_the_last_step", "out", "every step gets the output of the last one",

@@ -191,13 +191,14 @@ def sigmoid(a):
     return 0.5 + 0.5 * np.tanh(0.5 * a)
 
 
-def lstm_step(x, prev_h, prev_c, Wx, Wh, b, *, order="ifog", last=np.tanh, block=np.tanh):
+def lstm_step(x, prev_h, prev_c, Wx, Wh, b, *, order="ifog", last=np.tanh, block=np.tanh,
+              keep=sigmoid):
     """(next_h, next_c): next_c = f·prev_c + i·g and next_h = o·tanh(next_c), i, f, o being gates.
 
     `order` is that of the gates in the columns of Wx, Wh and b.
     """
     a = dict(zip(order, np.split(x @ Wx + prev_h @ Wh + b[..., None, :], 4, axis=-1)))
-    next_c = sigmoid(a["f"]) * prev_c + sigmoid(a["i"]) * block(a["g"])
+    next_c = keep(a["f"]) * prev_c + sigmoid(a["i"]) * block(a["g"])
     return sigmoid(a["o"]) * last(next_c), next_c
 
 
@@ -219,7 +220,7 @@ def lstm_slopes(i, f, o, g, prev_c, tanh_c, dnext_h, dc):
 def lstm_step_gradients(x, prev_h, prev_c, Wx, Wh, b, dout, *, gates=lstm_slopes, order="ifog",
                         cell=lambda dnext_c, dnext_h, o, tanh_c:
                         dnext_c + dnext_h * o * (1 - tanh_c ** 2),
-                        before=lambda dc, gate: dc * gate["f"]):
+                        before=lambda dc, gate, dnext_c: dc * gate["f"]):
     """dx, dprev_h, dprev_c, dWx, dWh, db of one time step; dout is (dnext_h, dnext_c).
 
     The keywords are there to be tampered with, by the table of mistakes.
@@ -231,7 +232,7 @@ def lstm_step_gradients(x, prev_h, prev_c, Wx, Wh, b, dout, *, gates=lstm_slopes
     dc = cell(dnext_c, dnext_h, gate["o"], tanh_c)
     da = gates(**gate, prev_c=prev_c, tanh_c=tanh_c, dnext_h=dnext_h, dc=dc)
     da = np.hstack([da[name] for name in order])
-    return {**gradients_of_sums(da, x, prev_h, Wx, Wh), "dprev_c": before(dc, gate)}
+    return {**gradients_of_sums(da, x, prev_h, Wx, Wh), "dprev_c": before(dc, gate, dnext_c)}
 
 
 def lstm_gradients(x, h0, Wx, Wh, b, dout, *, step=lstm_step_gradients,
