@@ -130,7 +130,7 @@ class Report:
 
 
 def points_of(names, points=None):
-    """{function: points} from a mapping (others have 0), from a number to be shared, or from None."""
+    """{function: points} from a mapping (others have 0), a number to be shared, or None."""
     if points is None or isinstance(points, (int, float)):
         return dict.fromkeys(names, 1 if points is None else points / max(1, len(names)))
     if unknown := [name for name in points if name not in names]:
@@ -310,7 +310,7 @@ def found_in(paths):
 
 
 def homes_of(names, paths):
-    """{name: path} of those names that have a home in files: defined there, or by the file's name."""
+    """{name: path} of those names that have a home: defined there, or by the file's name."""
     found, by_stem = found_in(paths), {path.stem: path for path in reversed(paths)}
     homes = {name: found.get(name, by_stem.get(contract.FUNCTIONS[name].file)) for name in names}
     return {name: path for name, path in homes.items() if path}
@@ -490,7 +490,8 @@ def grade_class(students, out, names, points, seed, key_path, options, brief=Fal
     for name in names if tasks else ():
         answer_key(seed, key_path).cases(name)      # before the processes that share it
     workers, started = os.cpu_count() or 1, time.monotonic()
-    for done, (student, record) in enumerate(each_in_a_process(grade_submission, tasks, workers), 1):
+    graded = each_in_a_process(grade_submission, tasks, workers)
+    for done, (student, record) in enumerate(graded, start=1):
         record = {"fingerprint": prints[student], **record} if record else \
             not_graded(names, points, seed, "The grader was ended while grading it.")
         write_json(out / "students" / f"{student}.json", {"student": student, **record})

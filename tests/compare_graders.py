@@ -172,7 +172,8 @@ def count_caught(verdict_on=verdict_on):
 def sentence_of(counts):
     """The numbers in words."""
     return ("theirs caught {theirs} of {mistakes} mistakes ({theirs} of {covered} in the layers; "
-            "update rules and models are not compared); ours caught {ours} of {mistakes}, and named {named}"
+            "update rules and models are not compared); ours caught {ours} of {mistakes}, and named "
+            "{named}"
             ).format(**counts)
 
 
