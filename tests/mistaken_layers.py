@@ -20,10 +20,14 @@ def subject_with(name, mistake):
     return make(subject, mistake)
 
 
+def is_float(value):
+    """Whether this is an array of floating-point numbers."""
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
 def in_float64(names, values):
     """{name: value} with floating-point arrays as float64, as references take them."""
-    return {name: value.astype(float)
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+    return {name: value.astype(float) if is_float(value) else value
             for name, value in zip(names, values)}
 
 
@@ -54,7 +58,7 @@ def functions_with(layer, mistake):
         return float(found["loss"]), found["dx"].astype(dtype)
 
     def forward(*arguments):
-        dtype = next(a.dtype for a in arguments if isinstance(a, np.ndarray) and a.dtype.kind == "f")
+        dtype = next(value.dtype for value in arguments if is_float(value))
         inputs = in_float64(layer.inputs, arguments)
         if layer.name == "fc":
             inputs["x"] = references.rows(inputs["x"])
@@ -72,7 +76,9 @@ def functions_with(layer, mistake):
                           {**dict(zip(layer.inputs, arguments)), "dout": one_or_all(douts)})
         return one_or_all([found[name].astype(douts[0].dtype) for name in layer.gradients])
 
-    return {layer.name: loss} if layer.is_loss else {forward_name: forward, backward_name[0]: backward}
+    if layer.is_loss:
+        return {layer.name: loss}
+    return {forward_name: forward, backward_name[0]: backward}
 
 
 def one_or_all(values):
@@ -114,7 +120,8 @@ def model_with(model, mistake):
             right = {"loss": model.loss(**inputs)} | {
                 f"d{name}": gradient_of(model.loss, name, **inputs) for name in self.params}
             found = with_slip(mistake, model.name, right, inputs)
-            return found["loss"], {name: found[f"d{name}"].astype(self.dtype) for name in self.params}
+            grads = {name: found[f"d{name}"].astype(self.dtype) for name in self.params}
+            return found["loss"], grads
 
     return {model.name: Mistaken}
 

@@ -1,9 +1,9 @@
 """Submissions as students write them: what is right is not refused, and what is wrong is named.
 
-student_right/*.py       right functions; comments at the top say which of them deserve a warning, and
-                         words that it must hold. A function "a__b" is the b of student a.
+student_right/*.py       right functions; comments at the top say which of them deserve a warning,
+                         and words that it must hold. A function "a__b" is the b of student a.
 student_right/submission a whole submission, with everything that people leave in
-student_wrong/slips.py   changes of one line to those, and words that the diagnosis must hold
+student_wrong/slips.py   changes of a line to those, and words that the diagnosis must hold
 student_wrong/functions  wrong functions, with those words as docstrings
 """
 import contextlib
@@ -24,6 +24,7 @@ import optim
 import rnn_layers
 from grading import contract, judge, worker
 from grading.contract import FUNCTIONS
+from grading.mistakes import MISTAKES
 from stealthy_layers import STEALTHY
 from student_wrong import functions as wrong_functions
 from student_wrong.slips import SLIPS
@@ -36,7 +37,8 @@ KEY = contract.Key(0)
 def verdict_on(name, functions):
     """The verdict on one of these functions, which may print: the others are there to be called."""
     with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
-        return judge.grade_one(worker.Direct(functions), name, KEY, math.inf, lambda: KEY.cases(name))
+        return judge.grade_one(worker.Direct(functions), name, KEY, math.inf,
+                               functools.partial(KEY.cases, name))
 
 
 # ---------------------------------------------------------------- right
@@ -106,7 +108,8 @@ def oracle_inputs(name, rng):
     gates = 4 * H if subject.startswith("lstm") else H
     weights = [rng.standard_normal(shape) for shape in ((D, gates), (H, gates), (gates,))]
     states = [rng.standard_normal((N, H)) for _ in range(2)]
-    images, pool = rng.standard_normal((2, 3, 6, 7)), {"pool_height": 2, "pool_width": 3, "stride": 2}
+    images = rng.standard_normal((2, 3, 6, 7))
+    pool = {"pool_height": 2, "pool_width": 3, "stride": 2}
     return {
         "fc": (x[:, 0], rng.standard_normal((D, H)), rng.standard_normal(H)), "relu": (x,),
         "conv": (images, rng.standard_normal((4, 3, 2, 3))), "max_pool": (images, pool),
@@ -146,7 +149,8 @@ def test_right_functions_give_the_numbers_of_our_own(file, student, name):
 def test_a_whole_submission_in_its_process(file):
     """Its own layers stand beside its models; what is imported in vain costs nothing."""
     path = STUDENTS / "submission" / f"{file}.py"
-    names = [name for name, f in FUNCTIONS.items() if f.file == file and not name.startswith("lstm")]
+    names = [name for name, function in FUNCTIONS.items()
+             if function.file == file and not name.startswith("lstm")]
     wanted = wanted_of(path.read_text())
     for name, verdict in judge.grade({file: path}, names, KEY).items():
         status, words = wanted.get(name, ("pass", ""))
@@ -166,22 +170,24 @@ def wrong_ones():
     """(functions, name, words) of every wrong function, made when they are asked for."""
     def of_slip(file, key, right, wrong):
         student, _, name = key.rpartition("__")
-        return with_forward(written(changed(source_of(file), key, right, wrong), file), student, name)
+        found = written(changed(source_of(file), key, right, wrong), file)
+        return with_forward(found, student, name)
 
     def of_function(name, function):
         needed = FUNCTIONS[name].forward
         return {**({needed: vars(layers)[needed]} if needed else {}), name: function}
 
-    for file, key, right, wrong, words in SLIPS:
+    for (file, key), changes in SLIPS.items():
         slow = file in SLOW and key in ("conv_backward", "max_pool_backward")
-        yield pytest.param(functools.partial(of_slip, file, key, right, wrong), key.split("__")[-1],
-                           words, id=f"{key}: {wrong.strip()}"[:70],
-                           marks=[pytest.mark.long] * slow)
+        for right, wrong, words in changes:
+            yield pytest.param(functools.partial(of_slip, file, key, right, wrong),
+                               key.split("__")[-1], words, id=f"{key}: {wrong.strip()}"[:70],
+                               marks=[pytest.mark.long] * slow)
     for key, function in vars(wrong_functions).items():
-        student, _, name = key.rpartition("__")
+        name = key.split("__")[-1]
         if name in FUNCTIONS:
-            yield pytest.param(functools.partial(of_function, name, function), name, function.__doc__,
-                               id=key)
+            yield pytest.param(functools.partial(of_function, name, function), name,
+                               function.__doc__, id=key)
 
 
 WRONG = list(wrong_ones())
@@ -210,6 +216,21 @@ def test_right_but_unusual(functions, wanted, label):
 def test_wrong_in_one_corner(functions, name, wanted, label):
     verdict = verdict_on(name, functions)
     assert verdict.status == wanted, verdict
+
+
+WEAK = re.compile("(softmax|temporal_loss)_(adds|clips_at|takes_log)|fc_(does_not_)?flatten|"
+                  "fc_leaves_dx_flat|shifts_by_the_global_maximum|overflows$")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[f"{m.function}-{m.name}" for m in MISTAKES])
+def test_known_mistakes_are_named(mistake):
+    subject = mistaken_layers.subject_of(mistake.function).name
+    verdict = verdict_on(mistake.function, mistaken_layers.subject_with(subject, mistake))
+    if verdict.status == "warn":
+        assert WEAK.search(mistake.name), verdict
+    else:
+        assert verdict.status == "fail" and mistake.name in verdict.mistakes, verdict
 
 
 @pytest.mark.parametrize("name", contract.SUBJECTS)

@@ -69,7 +69,8 @@ def conv_backward(dout, cache):
         for q in range(w.shape[3]):
             shifted = x[:, :, p:p + OH, q:q + OW]
             dw[:, :, p, q] = (dout[:, :, None] * shifted[:, None]).sum(axis=(0, 3, 4))
-            dx[:, :, p:p + OH, q:q + OW] += (dout[:, :, None] * w[None, :, :, p, q, None, None]).sum(1)
+            part = dout[:, :, None] * w[None, :, :, p, q, None, None]
+            dx[:, :, p:p + OH, q:q + OW] += part.sum(1)
     return dx, dw
 
 

@@ -101,7 +101,8 @@ def rnn_forward(x, h0, Wx, Wh, b):
 def rnn_backward(dh, cache):
     x, h, Wx, Wh = cache
     T, N, D = x.shape
-    dx, dWx, dWh, db = np.zeros(x.shape), np.zeros(Wx.shape), np.zeros(Wh.shape), np.zeros(Wh.shape[0])
+    dx, dWx = np.zeros(x.shape), np.zeros(Wx.shape)
+    dWh, db = np.zeros(Wh.shape), np.zeros(Wh.shape[0])
     flow = np.zeros(h[0].shape)
     for t in range(T)[::-1]:
         flow = (flow + dh[t]) * (1 - h[t+1]*h[t+1])

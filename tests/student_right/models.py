@@ -181,7 +181,8 @@ class layered__CaptioningRNN(object):
         scores, cache_vocab = temporal_fc_forward(h.transpose(1, 0, 2), p['W_vocab'], p['b_vocab'])
         loss, dscores = temporal_softmax_loss(scores, captions_out, mask)
         dh, grads['W_vocab'], grads['b_vocab'] = temporal_fc_backward(dscores, cache_vocab)
-        demb, dh0, grads['Wx'], grads['Wh'], grads['b'] = rnn_backward(dh.transpose(1, 0, 2), cache_rnn)
+        dh = dh.transpose(1, 0, 2)
+        demb, dh0, grads['Wx'], grads['Wh'], grads['b'] = rnn_backward(dh, cache_rnn)
         grads['W_embed'] = word_embedding_backward(demb.transpose(1, 0, 2), cache_emb)
         _, grads['W_proj'], grads['b_proj'] = fc_backward(dh0, cache_proj)
         return loss, grads

@@ -76,7 +76,8 @@ def inplace__rmsprop(w, dw, config=None):
     d = config.setdefault('decay_rate', 0.99)
     config['cache'] *= d
     config['cache'] += (1 - d) * dw * dw
-    w -= config['learning_rate'] * dw / (np.sqrt(config['cache']) + config.setdefault('epsilon', 1e-8))
+    epsilon = config.setdefault('epsilon', 1e-8)
+    w -= config['learning_rate'] * dw / (np.sqrt(config['cache']) + epsilon)
     return w, config
 
 
@@ -112,7 +113,8 @@ def end_of_section__adam(w, dw, config=None):
     t = config['t'] + 1
     m = config['beta1'] * config['m'] + (1 - config['beta1']) * dw
     v = config['beta2'] * config['v'] + (1 - config['beta2']) * dw * dw
-    alpha = config['learning_rate'] * math.sqrt(1 - config['beta2'] ** t) / (1 - config['beta1'] ** t)
+    alpha = config['learning_rate'] * math.sqrt(1 - config['beta2'] ** t)
+    alpha /= 1 - config['beta1'] ** t
     w -= alpha * (m / (np.sqrt(v) + config['epsilon']))
     config['t'], config['m'], config['v'] = t, m, v
     return w, config

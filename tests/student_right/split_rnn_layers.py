@@ -1,4 +1,4 @@
-# np.split for the gates, dicts as caches, one product of [x, h] with stacked weights; reshape for time.
+# np.split for the gates, dicts as caches, stacked weights; reshape for time.
 import numpy as np
 
 
@@ -67,8 +67,8 @@ def lstm_step_backward(dnext_h, dnext_c, cache):
         dnext_h * tanh_c * o * (1 - o),
         dc * i * (1 + g) * (1 - g),
     ])
-    return (da @ cache["Wx"].T, da @ cache["Wh"].T, dc * f, cache["x"].T @ da, cache["prev_h"].T @ da,
-            np.sum(da, 0))
+    return (da @ cache["Wx"].T, da @ cache["Wh"].T, dc * f,
+            cache["x"].T @ da, cache["prev_h"].T @ da, np.sum(da, 0))
 
 
 def lstm_forward(x, h0, Wx, Wh, b):

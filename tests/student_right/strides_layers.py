@@ -1,4 +1,4 @@
-# as_strided by hand, for any strides of x; pooling finds its maximum again by comparison and shares ties.
+# as_strided by hand, for any strides of x; pooling finds its maximum again and shares ties.
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
@@ -27,7 +27,8 @@ def conv_backward(dout, cache):
     dx = np.zeros(x.shape, x.dtype)
     for i in range(HH):
         for j in range(WW):
-            dx[:, :, i:i + dout.shape[2], j:j + dout.shape[3]] += dcols[..., i, j].transpose(0, 3, 1, 2)
+            part = dcols[..., i, j].transpose(0, 3, 1, 2)
+            dx[:, :, i:i + dout.shape[2], j:j + dout.shape[3]] += part
     return dx, dw
 
 
@@ -45,6 +46,6 @@ def max_pool_backward(dout, cache):
         for j in range(out.shape[3]):
             win = x[:, :, i*s:i*s+h, j*s:j*s+w]
             mask = (win == out[:, :, i, j][:, :, None, None])
-            share = mask / mask.sum(axis=(2, 3), keepdims=True)
-            dx[:, :, i*s:i*s+h, j*s:j*s+w] += (share * dout[:, :, i, j][:, :, None, None]).astype(x.dtype)
+            share = (mask / mask.sum(axis=(2, 3), keepdims=True)).astype(x.dtype)
+            dx[:, :, i*s:i*s+h, j*s:j*s+w] += share * dout[:, :, i, j][:, :, None, None]
     return dx

@@ -1,4 +1,4 @@
-# Type hints, dataclasses, asserts on shapes, keyword names, helper functions; fc flattens with np.prod.
+# Type hints, dataclasses, asserts on shapes, helper functions; fc flattens with np.prod.
 from __future__ import annotations
 
 import dataclasses
@@ -54,15 +54,15 @@ def conv_forward(x: Array, w: Array) -> tuple[Array, ConvCache]:
     (n, _, h, wd), (f, _, hh, ww) = x.shape, w.shape
     out = np.empty((n, f, h - hh + 1, wd - ww + 1), dtype=x.dtype)
     for i, j, window in _windows(x, hh, ww):
-        out[:, :, i, j] = np.tensordot(window, w, axes=3) if False else \
-            np.tensordot(window, w, axes=([1, 2, 3], [1, 2, 3]))
+        out[:, :, i, j] = np.tensordot(window, w, axes=([1, 2, 3], [1, 2, 3]))
     return out, ConvCache(x, w)
 
 
 def conv_backward(dout: Array, cache: ConvCache) -> tuple[Array, Array]:
     x, w = cache.x, cache.w
     dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for (i, j, window), (_, _, dwindow) in zip(_windows(x, *w.shape[2:]), _windows(dx, *w.shape[2:])):
+    size = w.shape[2:]
+    for (i, j, window), (_, _, dwindow) in zip(_windows(x, *size), _windows(dx, *size)):
         delta = dout[:, :, i, j]
         dw += np.tensordot(delta, window, axes=([0], [0]))
         dwindow += np.tensordot(delta, w, axes=([1], [0]))

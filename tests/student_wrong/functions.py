@@ -1,5 +1,5 @@
-"""Wrong functions that differ from a right one in more than a line. A name before two underscores is
-the student's; the docstring holds words that the diagnosis must hold."""
+"""Wrong functions that differ from a right one in more than a line. A name before two underscores
+is the student's; the docstring holds words that the diagnosis must hold."""
 import numpy as np
 
 
@@ -15,7 +15,8 @@ def padded__conv_backward(dout, cache):
     turned = w[:, :, ::-1, ::-1]
     for i in range(H):
         for j in range(W):
-            dx[:, :, i, j] = np.tensordot(padded[:, :, i:i+HH, j:j+WW], turned, ([1, 2, 3], [0, 2, 3]))
+            dx[:, :, i, j] = np.tensordot(padded[:, :, i:i+HH, j:j+WW], turned,
+                                          ([1, 2, 3], [0, 2, 3]))
     for p in range(HH):
         for q in range(WW):
             dw[:, :, p, q] = np.tensordot(dout, x[:, :, p:p+dout.shape[2], q:q+dout.shape[3]],

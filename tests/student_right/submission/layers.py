@@ -1,6 +1,6 @@
 # -*- coding: utf-8 -*-
-# A whole submission with all that people leave in: imports that are not needed or not there, prints,
-# a global seed, arguments without a main guard, tests at the end of the file.
+# A whole submission with all that people leave in: imports that are not needed or not there,
+# prints, a global seed, arguments without a main guard, tests at the end of the file.
 # pass fc_forward: scipy
 # warn relu_backward: float64
 import argparse
@@ -83,7 +83,8 @@ def conv_backward(dout, cache):
 
 def max_pool_forward(x, pool_param):
     N, C, H, W = x.shape
-    ph, pw, st = pool_param.get('pool_height'), pool_param.get('pool_width'), pool_param.get('stride')
+    ph, pw = pool_param.get('pool_height'), pool_param.get('pool_width')
+    st = pool_param.get('stride')
     H_, W_ = 1 + (H - ph) // st, 1 + (W - pw) // st
     out = np.zeros((N, C, H_, W_)).astype(x.dtype)
     for i in range(H_):
@@ -95,7 +96,8 @@ def max_pool_forward(x, pool_param):
 def max_pool_backward(dout, cache):
     x, pool_param = cache
     N, C, H, W = x.shape
-    ph, pw, st = pool_param.get('pool_height'), pool_param.get('pool_width'), pool_param.get('stride')
+    ph, pw = pool_param.get('pool_height'), pool_param.get('pool_width')
+    st = pool_param.get('stride')
     dx = np.zeros_like(x)
     for i in range(dout.shape[2]):
         for j in range(dout.shape[3]):

@@ -51,5 +51,6 @@ def adam(w, dw, config=None):
     config['v'] *= config['beta2']
     config['v'] += (1 - config['beta2']) * dw * dw
     step = config['learning_rate'] / (1 - config['beta1'] ** config['t'])
-    w -= step * config['m'] / (np.sqrt(config['v'] / (1 - config['beta2'] ** config['t'])) + config['epsilon'])
+    v = config['v'] / (1 - config['beta2'] ** config['t'])
+    w -= step * config['m'] / (np.sqrt(v) + config['epsilon'])
     return w, config

@@ -4,7 +4,7 @@ from rnn_layers import *
 
 
 class CaptioningRNN(object):
-    """h0 from the picture, words from the caption so far; trained with rnn_forward of rnn_layers.py."""
+    """h0 from the picture, words from the caption so far."""
 
     def __init__(self, word_to_idx, input_dim=512, wordvec_dim=128, hidden_dim=128, cell_type='rnn',
                  dtype=np.float32):
@@ -14,9 +14,10 @@ class CaptioningRNN(object):
         self.dtype = dtype
         self._null = word_to_idx['<NULL>']
         self._start = word_to_idx.get('<START>', None)
-        sizes = {'W_embed': (V, wordvec_dim), 'W_proj': (input_dim, hidden_dim), 'b_proj': (hidden_dim,),
-                 'Wx': (wordvec_dim, hidden_dim), 'Wh': (hidden_dim, hidden_dim), 'b': (hidden_dim,),
-                 'W_vocab': (hidden_dim, V), 'b_vocab': (V,)}
+        H = hidden_dim
+        sizes = {'W_embed': (V, wordvec_dim), 'W_proj': (input_dim, H), 'b_proj': (H,),
+                 'Wx': (wordvec_dim, H), 'Wh': (H, H), 'b': (H,),
+                 'W_vocab': (H, V), 'b_vocab': (V,)}
         self.params = {}
         for name, size in sizes.items():
             if len(size) == 2:
