@@ -997,12 +997,6 @@ RNN = entries(
      of_every_step(lambda da, x, h: h[0].T @ da.sum(axis=0))),
     ("rnn_forgets_h0_in_dWh", "dWh", "the first step is left out of dWh: its state before is h0",
      of_every_step(lambda da, x, h: np.einsum("tnh,tnk->hk", h[1:-1], da[1:]))),
-    ("rnn_keeps_dWh_of_the_first_step", "dWh", "dWh is overwritten at each step: all steps share "
-     "Wh, so their gradients add up (+=, not =)", of_every_step(lambda da, x, h: h[0].T @ da[0])),
-    ("rnn_keeps_dWx_of_the_first_step", "dWx", "dWx is overwritten at each step: all steps share "
-     "Wx, so their gradients add up (+=, not =)", of_every_step(lambda da, x, h: x[0].T @ da[0])),
-    ("rnn_keeps_db_of_the_first_step", "db", "db is overwritten at each step: all steps share b, "
-     "so their gradients add up (+=, not =)", of_every_step(lambda da, x, h: da[0].sum(axis=0))),
     ("rnn_averages_db_over_time", "db", "db is averaged over the steps, not summed",
      of_every_step(lambda da, x, h: da.sum(axis=(0, 1)) / len(da))),
     ("rnn_returns_dh_of_the_first_state", "dh0", "dh0 is the gradient of the state after the first "

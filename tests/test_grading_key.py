@@ -239,6 +239,7 @@ def test_the_seed_decides(tmp_path):
         Key(seed).save(tmp_path / f"{name}.npz", ["fc_forward", "sgd"])
     one, two, other = ((tmp_path / f"{name}.npz").read_bytes() for name in ("one", "two", "other"))
     assert one == two != other
+    assert Key.load(tmp_path / "other.npz").seed == 4
 
 
 def test_the_key_is_made_in_time():
