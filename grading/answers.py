@@ -338,33 +338,34 @@ def relu_cases(layer, rng):
 
 # Wide, tall and square images; wide, tall and square windows.
 ORIENTATIONS = ((5, 7), (7, 5), (6, 6)), ((2, 3), (3, 2), (2, 2))
+# Sizes (N, C, H, W, F, HH, WW): each axis is once 1, once many, once equal to another.
+SMALL_FILTERS = {"": (2, 3, 5, 6, 4, 2, 3), "square, N = C = F": (2, 2, 4, 4, 2, 3, 3),
+                 "even filters": (1, 2, 5, 4, 3, 4, 2), "1x1 filters": (2, 3, 4, 3, 2, 1, 1),
+                 "filter as large as the image": (2, 2, 3, 4, 3, 3, 4),
+                 "N = 1, C = 1": (1, 1, 4, 5, 2, 2, 3), "F = 1": (3, 2, 4, 3, 1, 3, 2),
+                 "everything 1": (1, 1, 1, 1, 1, 1, 1),
+                 "two pixels": (1, 1, 1, 2, 1, 1, 1), "one row": (1, 1, 1, 3, 1, 1, 2),
+                 "one column": (1, 1, 3, 1, 1, 2, 1), "tiny": (1, 1, 2, 2, 1, 1, 2),
+                 "two channels": (1, 2, 1, 1, 1, 1, 1), "two filters": (1, 1, 1, 1, 2, 1, 1),
+                 "two images": (2, 1, 1, 1, 1, 1, 1), "C > F": (2, 4, 3, 4, 2, 2, 2),
+                 "F > C": (1, 2, 3, 4, 5, 2, 2), "H > W": (2, 2, 6, 3, 2, 3, 2),
+                 "H = W, HH != WW": (1, 2, 4, 4, 2, 1, 3), "H != W, HH = WW": (2, 1, 3, 5, 2, 2, 2),
+                 "tall filters": (1, 1, 5, 3, 2, 4, 1), "odd square filters": (1, 2, 5, 6, 2, 3, 3),
+                 "5x5 filters": (1, 1, 6, 7, 1, 5, 5)}
+LARGE_FILTERS = {"N is large": (1030, 2, 3, 2, 3, 2, 1), "C is large": (2, 300, 2, 3, 2, 1, 2),
+                 "F is large": (2, 1, 3, 2, 300, 2, 2), "H is large": (2, 1, 150, 3, 2, 3, 2),
+                 "W is large": (1, 2, 3, 150, 2, 2, 3), "large filters": (1, 1, 40, 35, 2, 33, 34),
+                 "7x7 filters, three channels": (2, 3, 11, 12, 4, 7, 7),
+                 "11x11 filters": (2, 2, 16, 15, 2, 11, 11),
+                 "images of 28x28": (2, 1, 28, 28, 2, 7, 7)}
 
 
 def conv_cases(layer, rng):
-    """Sizes (N, C, H, W, F, HH, WW): each axis is once 1, once many, once equal to another."""
+    """Filters of all sizes and orientations; loops over blocks, channels and filters."""
     def draw(rng, N, C, H, W, F, HH, WW):
         return rng.standard_normal((N, C, H, W)), rng.standard_normal((F, C, HH, WW))
 
-    small = {"": (2, 3, 5, 6, 4, 2, 3), "square, N = C = F": (2, 2, 4, 4, 2, 3, 3),
-             "even filters": (1, 2, 5, 4, 3, 4, 2), "1x1 filters": (2, 3, 4, 3, 2, 1, 1),
-             "filter as large as the image": (2, 2, 3, 4, 3, 3, 4),
-             "N = 1, C = 1": (1, 1, 4, 5, 2, 2, 3), "F = 1": (3, 2, 4, 3, 1, 3, 2),
-             "everything 1": (1, 1, 1, 1, 1, 1, 1),
-             "two pixels": (1, 1, 1, 2, 1, 1, 1), "one row": (1, 1, 1, 3, 1, 1, 2),
-             "one column": (1, 1, 3, 1, 1, 2, 1), "tiny": (1, 1, 2, 2, 1, 1, 2),
-             "two channels": (1, 2, 1, 1, 1, 1, 1), "two filters": (1, 1, 1, 1, 2, 1, 1),
-             "two images": (2, 1, 1, 1, 1, 1, 1), "C > F": (2, 4, 3, 4, 2, 2, 2),
-             "F > C": (1, 2, 3, 4, 5, 2, 2), "H > W": (2, 2, 6, 3, 2, 3, 2),
-             "H = W, HH != WW": (1, 2, 4, 4, 2, 1, 3), "H != W, HH = WW": (2, 1, 3, 5, 2, 2, 2),
-             "tall filters": (1, 1, 5, 3, 2, 4, 1), "odd square filters": (1, 2, 5, 6, 2, 3, 3),
-             "5x5 filters": (1, 1, 6, 7, 1, 5, 5)}
-    long = {"N is large": (1030, 2, 3, 2, 3, 2, 1), "C is large": (2, 300, 2, 3, 2, 1, 2),
-            "F is large": (2, 1, 3, 2, 300, 2, 2), "H is large": (2, 1, 150, 3, 2, 3, 2),
-            "W is large": (1, 2, 3, 150, 2, 2, 3), "large filters": (1, 1, 40, 35, 2, 33, 34),
-            "7x7 filters, three channels": (2, 3, 11, 12, 4, 7, 7),
-            "11x11 filters": (2, 2, 16, 15, 2, 11, 11),
-            "images of 28x28": (2, 1, 28, 28, 2, 7, 7)}
-    cases = cases_from_shapes(layer, rng, draw, small, long, guises=(0, 2, 1))
+    cases = cases_from_shapes(layer, rng, draw, SMALL_FILTERS, LARGE_FILTERS, guises=(0, 2, 1))
     cases += swept(layer, rng, lambda rng, N, C, F, HH, WW, OH, OW:
                    draw(rng, N, C, HH + OH - 1, WW + OW - 1, F, HH, WW), 7)
     # The windows of all images together take 3.5 MB; in the second, those of one image do.
@@ -746,16 +747,20 @@ def temporal_fc_cases(layer, rng):
         *scaled_cases(layer, rng, inputs, ("x", "b"), ("w", "b"))]
 
 
+def masked(rng, N, T, V, scale=1.0):
+    """Scores, words and a mask."""
+    return (scale * rng.standard_normal((N, T, V)), with_the_last(rng.integers(0, V, (N, T)), V),
+            rng.random((N, T)) < 0.7)
+
+
+def unmasked(rng, *sizes):
+    """Scores and words that all count."""
+    x, y, mask = masked(rng, *sizes)
+    return x, y, np.ones_like(mask)
+
+
 def temporal_softmax_cases(layer, rng):
     """Sizes (N, T, V); masks with empty rows, empty masks, masks that are boolean or numbers."""
-    def draw(rng, N, T, V, scale=1.0):
-        return (scale * rng.standard_normal((N, T, V)),
-                with_the_last(rng.integers(0, V, (N, T)), V), rng.random((N, T)) < 0.7)
-
-    def everything(rng, *sizes):
-        x, y, mask = draw(rng, *sizes)
-        return x, y, np.ones_like(mask)
-
     def add(label, x, y, mask, **options):
         cases.append(new_case(layer, rng, (x, y, mask), label, **options))
 
@@ -765,18 +770,18 @@ def temporal_softmax_cases(layer, rng):
             "two steps, nothing masked": (1, 2, 2), "two sentences, nothing masked": (2, 1, 2)}
     long = {"N is large": (1030, 2, 3), "T is large": (2, 1030, 3),
             "more than 256 words": (2, 3, 400)}
-    cases = cases_from_shapes(layer, rng, draw, small, long)
-    cases += cases_from_shapes(layer, rng, everything, full,
+    cases = cases_from_shapes(layer, rng, masked, small, long)
+    cases += cases_from_shapes(layer, rng, unmasked, full,
                                {"T is large, nothing masked": (2, 300, 3)}, guises=())
-    cases += swept(layer, rng, draw, 3) + swept(layer, rng, everything, 3)
-    cases += broad(layer, rng, draw, (90, 9, 70)) + broad(layer, rng, everything, (90, 9, 70))
-    x, y, _ = draw(rng, 3, 4, 3)
+    cases += swept(layer, rng, masked, 3) + swept(layer, rng, unmasked, 3)
+    cases += broad(layer, rng, masked, (90, 9, 70)) + broad(layer, rng, unmasked, (90, 9, 70))
+    x, y, _ = masked(rng, 3, 4, 3)
     mask = np.array([[1, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]], bool)
     for kind in (np.uint8, np.int8, np.int16, np.uint16, np.uint32):
-        many, words, counted = draw(rng, 60, 5, 100)
+        many, words, counted = masked(rng, 60, 5, 100)
         add(f"words are {kind.__name__}", many, words.astype(kind), counted, long=True)
     for bits in range(16):
-        x_4, y_4, _ = draw(rng, 1, 4, 3)
+        x_4, y_4, _ = masked(rng, 1, 4, 3)
         add("every mask of four places", x_4, y_4, (bits >> np.arange(4) & 1 == 1)[None], long=True)
     add("one row masked as a whole", x, y, mask)
     add("one of two places masked", x[:1, :2], y[:1, :2], np.array([[True, False]]))
