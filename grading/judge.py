@@ -111,7 +111,9 @@ def told(error):
     text, line = error.get("text", ""), error.get("line")
     where = f" ({error['file']}, line {line}{': ' + text if text else ''})" if line else ""
     word = re.search(r"\b(breakpoint|set_trace|input|quit|exit|_exit)\(", text)
-    if error["type"] in ("SystemExit", "EOFError", "BdbQuit", "Missing") and word:
+    if error["type"] == "BdbQuit":          # it is raised a line later
+        return "stops in the debugger: breakpoint() or set_trace() is left over from debugging"
+    if error["type"] in ("SystemExit", "EOFError") and word:
         return f"stops at {word[1]}(), left over from debugging{where}"
     if error["type"] == "Missing":
         return f"cannot go on: {error['message']}{where}"

@@ -109,7 +109,8 @@ FILES = {       # a file -> part of what is said about each function in it
     "quit()": "stops at quit(), left over from debugging (layers.py, line 1",
     "import sys\nsys.exit()": "stops at exit(), left over",
     "input('how many?')": "stops at input(), left over",
-    "breakpoint()": "stops at breakpoint(), left over",
+    "breakpoint()": "breakpoint() or set_trace() is left over",
+    "import pdb; pdb.set_trace()": "breakpoint() or set_trace() is left over",
     "import os; os._exit(1)": "exit code 1",
     "while True: pass": "too slow",
     "import argparse\np = argparse.ArgumentParser()\np.add_argument('file')\np.parse_args()": "SystemExit",
@@ -202,6 +203,16 @@ def test_what_is_thrown_names_the_students_own_last_line(tmp_path):
         diagnosis = graded(tmp_path, source, ["fc_forward"])["fc_forward"].diagnosis
         assert said in diagnosis and "site-packages" not in diagnosis
         assert diagnosis.count("Error") == 1, diagnosis
+
+
+def test_there_are_limits(tmp_path):
+    resource = pytest.importorskip("resource")
+    source = FC.replace("return x.r", """import resource
+    for name, most in (("AS", 2 ** 31), ("CPU", 3), ("FSIZE", 2 ** 26), ("CORE", 0)):
+        assert 0 <= resource.getrlimit(getattr(resource, "RLIMIT_" + name))[1] <= most, name
+    return x.r""")
+    assert graded(tmp_path, source, ["fc_forward"])["fc_forward"].status == "pass"
+    assert resource.getrlimit(resource.RLIMIT_CPU)[1] == resource.RLIM_INFINITY
 
 
 def test_each_function_has_a_process_of_its_own(tmp_path):
