@@ -31,6 +31,9 @@ PARAMETERS = {"w", "b", "Wx", "Wh", "W", "y", "captions", "params"}
 REFUSALS = ("ValueError", "AssertionError", "MemoryError")
 TYPELESS = ("list", "float", "int")
 NOT_WRITTEN = "it is not written yet, or a return is missing"
+NEEDS_TO_WRITE = "fails for arrays that must not be written to"
+FEW_DIGITS = ("only about 7 digits are right for float64 inputs: something on the way is float32, or a "
+              "small number is added")
 
 
 @dataclasses.dataclass
@@ -92,7 +95,7 @@ class Trial:
             self.warn(self.case.advice)
         elif self.case.layout == "readonly" and "read-only" in error["message"]:
             if self.function.kind != "rule":        # rules may work in place
-                self.warn("fails for arrays that must not be written to")
+                self.warn(NEEDS_TO_WRITE)
         else:
             self.fail(f"{owner} {told(error)}",
                       actual=contract.Raised(error["type"], error["message"]))
@@ -209,8 +212,7 @@ def difference(trial, name, truth, array):
     # In large cases the central differences themselves have fewer digits.
     if not found and trial.takes_dtype and not is_rounded and case.dtype == np.float64 and case.size <= SMALL and \
             truth.difference(values, DOUBLE_PRECISION, fine):
-        trial.warn("only about 7 digits are right for float64 inputs: something on the way is "
-                   "float32, or a small number is added")
+        trial.warn(FEW_DIGITS)
     return found
 
 
@@ -578,22 +580,31 @@ def gradients_of(trial, case, result):
 
 def published_scripts(function, case):
     """Backward alone, with a cache of the published contents."""
-    cache = case.cache if isinstance(case.cache, tuple) else (case.cache,)
-    douts = douts_of(function, case)
-    names = [f"cache {k}" for k in range(len(cache))]
-    pack = [["pack", at_all(names), "cache"]] if isinstance(case.cache, tuple) else []
-    return [[*kept(case, dict(zip(names, cache))), *pack,
-             ["call", function.name, [*(sent(case, d) for d in douts.values()),
-                                      At("cache" if pack else names[0])], {}, "result"],
-             ["get", At("result"), parts_asked(function)]]]
+    cache, douts = cache_of(case), douts_of(function, case)
+    pack = [["pack", at_all(cache), "cache"]] if isinstance(case.cache, tuple) else []
+    return [[*kept(case, cache), *pack, *kept(case, douts),
+             ["call", function.name, [*at_all(douts), At("cache") if pack else At(*cache)], {}, "result"],
+             ["get", At("result"), parts_asked(function)], *got(case, [*douts, *cache])]]
+
+
+def cache_of(case):
+    """{name: value} of a published cache; what is no argument of the forward pass has a number."""
+    parts = case.cache if isinstance(case.cache, tuple) else (case.cache,)
+    names = {id(value): name for name, value in case.inputs.items()}
+    return {names.get(id(part), f"cache[{k}]"): part for k, part in enumerate(parts)}
 
 
 def judge_published(trial, case, reply):
-    """The gradients that a published cache gives."""
+    """The gradients that a published cache gives, and what the call has changed."""
     if "error" in reply:
         trial.threw(trial.name, reply["error"])
-    else:
-        gradients_of(trial, case, reply["results"][0])
+        return
+    result, *after = reply["results"]
+    gradients_of(trial, case, result)
+    given = {**douts_of(trial.function, case), **cache_of(case)}
+    for (name, value), entry in zip(given.items(), after):
+        if not is_same(entry, case.fresh(value)):
+            trial.changes(trial.name, name)
 
 
 def judge_backward(function, cases, work, has_forward, trial):
@@ -1081,7 +1092,10 @@ def verdict_of(trial, key):
     """The Verdict that follows from a Trial."""
     function = trial.function
     if not trial.failures:
-        return Verdict(trial.name, "warn" if trial.warnings else "pass", "\n".join(trial.warnings))
+        # What follows from another weakness is not said.
+        telling = [words for words in trial.warnings if words not in (NEEDS_TO_WRITE, FEW_DIGITS)]
+        return Verdict(trial.name, "warn" if trial.warnings else "pass",
+                       "\n".join(telling or trial.warnings))
     sentences, mistakes = sentences_of(trial, key)
     # The smallest case in which one number can be pointed at says more than a sum.
     wrong = [f for f in trial.failures if f.output]

@@ -210,6 +210,8 @@ def test_a_right_backward_pass_needs_no_right_forward_pass():
         verdict = verdict_on("fc_backward", fc_forward=forward)
         assert verdict.status == "pass", verdict
     assert judge.grade_here({"fc_backward": layers.fc_backward}, KEY)["fc_backward"].status == "pass"
+    verdict = judge.grade_here({"relu_backward": zeroes_dout}, KEY)["relu_backward"]
+    assert verdict.status == "warn" and "changes dout" in verdict.diagnosis
 
 
 def test_what_cannot_be_tried_is_not_judged_and_names_the_forward_pass():
