@@ -24,7 +24,7 @@ from .contract import FUNCTIONS, TOLERANCE
 from .worker import GARBLED, At, Direct, Ended, Given, Process
 
 SMALL = 500                 # numbers in a case; properties are looked at in these alone
-RETURNED = 100_000          # arguments of more numbers are not sent back to see whether they changed
+RETURNED = 100_000          # of more numbers it is not looked whether a call has changed them
 DOUBLE_PRECISION = 1e-8     # float64 results between this and the tolerance have float32's digits
 # Training goes wrong when a function changes these; all others only belong to the caller.
 PARAMETERS = {"w", "b", "Wx", "Wh", "W", "y", "captions", "params"}
@@ -32,8 +32,8 @@ REFUSALS = ("ValueError", "AssertionError", "MemoryError")
 TYPELESS = ("list", "float", "int")
 NOT_WRITTEN = "it is not written yet, or a return is missing"
 NEEDS_TO_WRITE = "fails for arrays that must not be written to"
-FEW_DIGITS = ("only about 7 digits are right for float64 inputs: something on the way is float32, or a "
-              "small number is added")
+FEW_DIGITS = ("only about 7 digits are right for float64 inputs: something on the way is float32, "
+              "or a small number is added")
 
 
 @dataclasses.dataclass
@@ -78,7 +78,7 @@ class Trial:
         self.takes_dtype = True     # whether results are to have the dtype of the inputs
 
     def fail(self, message, **details):
-        """Note what is wrong in this case; a weakness only, if the case asks for more than it may."""
+        """Note what is wrong; a weakness only, if the case goes beyond the assignment."""
         if self.case and self.case.if_wrong == "warn":
             self.warn(self.case.advice)
         else:
@@ -103,8 +103,8 @@ class Trial:
     def changes(self, owner, name):
         """Note that a call has changed an argument."""
         if name in PARAMETERS:
-            self.fail(f"{owner} changes {name} in place: whoever trains with it goes on with a wrong "
-                      f"{name}; work on a copy")
+            self.fail(f"{owner} changes {name} in place: training goes on with a wrong {name}; "
+                      "work on a copy")
         else:
             self.warn(f"{owner} changes {name}, which belongs to the caller: work on a copy")
 
@@ -128,7 +128,8 @@ def told(error):
         name = removed[1] or removed[2]
         instead = f": write {REMOVED[name]}" if name in REMOVED else ""
         return f"uses np.{name}, which NumPy {np.__version__} does not have{instead}{where}"
-    return f"raises {error['type']}{': ' if error['message'] else ''}{error['message'][:200]}{where}"
+    message = f": {error['message'][:200]}" if error["message"] else ""
+    return f"raises {error['type']}{message}{where}"
 
 
 REMOVED = {"float": "float", "int": "int", "bool": "bool", "object": "object", "str": "str",
@@ -196,8 +197,8 @@ def judge_output(trial, owner, name, entry):
         trial.fail(f"{name} {word}", output=name, difference=found, actual=array)
     elif trial.takes_dtype and array.dtype != case.dtype and entry["type"] not in TYPELESS and (
             name != "loss" or array.dtype.itemsize < case.dtype.itemsize):
-        trial.warn(f"{name} is {array.dtype} for {case.dtype} inputs: give np.zeros and np.empty the "
-                   "dtype of the input")
+        trial.warn(f"gives {array.dtype} for {case.dtype} inputs: give np.zeros and np.empty the "
+                   f"dtype of the input (here {name})")
     return array
 
 
@@ -210,8 +211,8 @@ def difference(trial, name, truth, array):
     found = truth.difference(values, tolerance, floor)
     fine = floor if name == "loss" else 100 * floor
     # In large cases the central differences themselves have fewer digits.
-    if not found and trial.takes_dtype and not is_rounded and case.dtype == np.float64 and case.size <= SMALL and \
-            truth.difference(values, DOUBLE_PRECISION, fine):
+    if not found and trial.takes_dtype and not is_rounded and case.dtype == np.float64 and \
+            case.size <= SMALL and truth.difference(values, DOUBLE_PRECISION, fine):
         trial.warn(FEW_DIGITS)
     return found
 
@@ -314,9 +315,9 @@ def is_well_formed(reply):
     """Whether a reply has the layout of one; it comes from where a student's code runs."""
     try:
         error = reply.get("error", {"type": "", "message": ""})
-        return all(map(is_entry, reply["results"])) and is_all(int, reply.get("step", 0)) and \
-            is_all(str, error["type"], error["message"], error.get("text", ""), error.get("file", "")) \
-            and is_all(int, error.get("line") or 0)
+        words = error["type"], error["message"], error.get("text", ""), error.get("file", "")
+        return all(map(is_entry, reply["results"])) and is_all(str, *words) and \
+            is_all(int, reply.get("step", 0), error.get("line") or 0)
     except (KeyError, TypeError, AttributeError):
         return False
 
@@ -363,7 +364,7 @@ def is_plain(case):
 
 
 def same_arrays(function, case):
-    """A script: arrays that hold other numbers than in the call before, and new ones that hold them.
+    """A script: arrays that hold other numbers than in the call before, and new ones with them.
 
     Whoever remembers results by the identity of an array, as weights that are updated in place
     keep theirs, gives stale ones.
@@ -371,7 +372,8 @@ def same_arrays(function, case):
     name, parts = function.name, parts_asked(function)
     others = dict(zip(case.inputs, perturbed(case)))
     return [*kept(case, case.inputs), ["call", name, at_all(case.inputs), {}, "result"],
-            *(["fill", At(key), value] for key, value in others.items() if isinstance(value, Given)),
+            *(["fill", At(key), value] for key, value in others.items()
+              if isinstance(value, Given)),
             ["call", name, at_all(case.inputs), {}, "result"], ["get", At("result"), parts],
             ["call", name, list(others.values()), {}, "result"], ["get", At("result"), parts]]
 
@@ -407,13 +409,13 @@ def judge_forward(trial, case, replies):
 # ---------------------------------------------------------------- backward passes
 
 def backward_scripts(function, case):
-    """Forward, other calls of it, backward; then what a second call gives, if that is small enough."""
+    """Forward, other calls of it, backward; then what a second call gives, in small cases."""
     name, forward = function.name, FUNCTIONS[function.forward]
     cache, parts = At("forward", len(forward.outputs)), parts_asked(function)
     arguments, douts = list(case.inputs), douts_of(function, case)
-    first = [["attempt", forward.name, [sent(case, v) for v in case.before.values()], {}, "before"]] \
-        if case.before else []
-    first += [
+    before = [sent(case, value) for value in (case.before or {}).values()]
+    first = [
+        *([["attempt", forward.name, before, {}, "before"]] if before else []),
         *kept(case, case.inputs), ["call", forward.name, at_all(arguments), {}, "forward"],
         ["get", At("forward"), parts_asked(forward)], *got(case, arguments),
         # What backward needs must be in the cache, and not in a global variable.
@@ -494,7 +496,7 @@ class Backward:
             self.judge_more(case, entries, more)
 
     def judge_forward(self, case, entry):
-        """Note what is wrong with the outputs of the forward pass, for which it is blamed itself."""
+        """Note what is wrong with the forward pass, which is blamed for it itself."""
         silent = Trial(self.forward)
         silent.case = case
         try:
@@ -520,14 +522,16 @@ class Backward:
             if not is_same(entry, case.fresh(dout)):
                 trial.changes(name, key)
         if not are_same(parts_of(out), parts_of(rest[len(douts)])):
-            trial.fail(f"{name} changes the output of {self.forward.name}, which belongs to the caller")
+            trial.fail(f"{name} changes the output of {self.forward.name}, which belongs to the "
+                       "caller")
 
     def judge_more(self, case, entries, replies):
         """A second call with the cache; linearity; NaN; buffers."""
         trial, name = self.trial, self.trial.name
         again, broken, other = replies
         if "error" in again:
-            trial.warn(f"cannot be called twice with the same cache: then it {told(again['error'])}")
+            trial.warn("cannot be called twice with the same cache: then it "
+                       f"{told(again['error'])}")
         elif not are_same(entries, parts_of(again["results"][0])):
             trial.warn("a second call with the same cache gives something else: "
                        "the function changes its cache")
@@ -546,10 +550,11 @@ class Backward:
             a, b, c = (entry["array"].astype(float) for entry in entries)
             with np.errstate(all="ignore"):
                 size = max(np.abs(a).max(), np.abs(b).max(), case.floor(output))
-                if a.shape != c.shape or not np.abs(a + b - c).max() <= TOLERANCE[case.dtype] * size:
+                most = TOLERANCE[case.dtype] * size
+                if a.shape != c.shape or not np.abs(a + b - c).max() <= most:
                     dout = " and ".join(self.trial.function.arguments[:-1])
-                    self.trial.fail(f"{output} is not linear in {dout}: for the sum of two upstream "
-                                    "gradients it must be the sum of their gradients")
+                    self.trial.fail(f"{output} is not linear in {dout}: for the sum of two "
+                                    "upstream gradients it must be the sum of their gradients")
                     return
 
     def must_show_nan(self, second, broken):
@@ -573,7 +578,8 @@ def gradients_of(trial, case, result):
     except Misbehaviour as error:
         trial.fail(str(error))
         return None
-    arrays = {output: judge_output(trial, trial.name, output, entries[output]) for output in outputs}
+    arrays = {output: judge_output(trial, trial.name, output, entries[output])
+              for output in outputs}
     trial.outcomes.append((case, {k: v for k, v in arrays.items() if v is not None}))
     return parts_of(result)
 
@@ -582,8 +588,9 @@ def published_scripts(function, case):
     """Backward alone, with a cache of the published contents."""
     cache, douts = cache_of(case), douts_of(function, case)
     pack = [["pack", at_all(cache), "cache"]] if isinstance(case.cache, tuple) else []
+    arguments = [*at_all(douts), At("cache") if pack else At(*cache)]
     return [[*kept(case, cache), *pack, *kept(case, douts),
-             ["call", function.name, [*at_all(douts), At("cache") if pack else At(*cache)], {}, "result"],
+             ["call", function.name, arguments, {}, "result"],
              ["get", At("result"), parts_asked(function)], *got(case, [*douts, *cache])]]
 
 
@@ -616,7 +623,8 @@ def judge_backward(function, cases, work, has_forward, trial):
     backward = Backward(trial)
     backward.fault = None if has_forward else "is missing"
     if has_forward:
-        Line(trial, work).through(cases, lambda case: backward_scripts(function, case), backward.judge)
+        Line(trial, work).through(cases, lambda case: backward_scripts(function, case),
+                                  backward.judge)
         if not trial.failures or not backward.fault:
             return trial, None
     published = Trial(function)
@@ -649,9 +657,10 @@ def fits_own_forward(trial, work):
         for place, sign in itertools.product(np.ndindex(value.shape), (1, -1)):
             moved = value.copy()
             moved[place] += sign * step
-            inputs = {**case.inputs, output[1:]: moved}
-            scripts.append([["call", forward.name, [sent(case, v, "plain") for v in inputs.values()],
-                             {}, "moved"], ["get", At("moved"), parts]])
+            inputs = [sent(case, part, "plain")
+                      for part in {**case.inputs, output[1:]: moved}.values()]
+            scripts.append([["call", forward.name, inputs, {}, "moved"],
+                            ["get", At("moved"), parts]])
     for script in scripts:
         work.send(script)
     line, losses = Line(trial, work), []
@@ -710,10 +719,12 @@ def judge_rule(trial, case, replies):
             entries = entries_of(name, result, ("next_w", "config"))
             w = array_of(trial, name, "next_w", entries["next_w"])
             if w.shape != dw.shape:
-                raise Misbehaviour(f"{name} returns next_w of shape {w.shape} for w of shape {dw.shape}")
-            if entries["config"]["type"] not in ("dict", "OrderedDict", "defaultdict"):
-                raise Misbehaviour(f"{name} returns a {entries['config']['type']} for config, not the "
-                                   "dict that the next call needs")
+                raise Misbehaviour(f"{name} returns next_w of shape {w.shape} for w of shape "
+                                   f"{dw.shape}")
+            kind = entries["config"]["type"]
+            if kind not in ("dict", "OrderedDict", "defaultdict"):
+                raise Misbehaviour(f"{name} returns a {kind} for config, not the dict that the "
+                                   "next call needs")
             if gradient and not is_same(gradient, case.fresh(dw)):
                 trial.changes(name, "dw")
             if later and not are_same(parts_of(result), parts_of(later)):
@@ -775,9 +786,12 @@ class ModelLine:
         """A script: the loss with other parameters, and that of a new model that has them."""
         batch = [At(name) for name in self.data]
         return [*self.filled(At("model", ".params"), factor, in_place),
-                ["call", At("model", ".loss"), batch, {}, "seen"], ["get", At("seen"), [True, False]],
-                ["call", self.name, [], self.options, "new"], *self.filled(At("new", ".params"), factor),
-                ["call", At("new", ".loss"), batch, {}, "fresh"], ["get", At("fresh"), [True, False]]]
+                ["call", At("model", ".loss"), batch, {}, "seen"],
+                ["get", At("seen"), [True, False]],
+                ["call", self.name, [], self.options, "new"],
+                *self.filled(At("new", ".params"), factor),
+                ["call", At("new", ".loss"), batch, {}, "fresh"],
+                ["get", At("fresh"), [True, False]]]
 
     def judge(self, case, replies):
         """What a case has given."""
@@ -794,7 +808,8 @@ class ModelLine:
             self.trial.fail(str(error))
         if len(self.trial.failures) > failures:
             return                  # a loss that is wrong anyway tells nothing of what it has seen
-        for reply, how in zip(changes, ("the arrays got other numbers", "there are other arrays in it")):
+        ways = "the arrays got other numbers", "there are other arrays in it"
+        for reply, how in zip(changes, ways):
             if "error" not in reply and not are_near(*reply["results"], TOLERANCE[case.dtype]):
                 self.trial.fail(f"{self.name}.loss does not see that params has changed ({how})")
                 return
@@ -815,11 +830,13 @@ class ModelLine:
                 self.trial.warn(f"{name}.params[{key!r}] is {array.dtype} though "
                                 f"dtype={self.case.dtype} was asked for")
             if not np.isfinite(array).all():
-                raise Misbehaviour(f"{name}.params[{key!r}] starts with numbers that are not finite")
+                raise Misbehaviour(f"{name}.params[{key!r}] starts with numbers that are not "
+                                   "finite")
             units = array.reshape(len(array), -1) if array.ndim == 4 else array.T
             if key in weights and key != "Wh" and len(units) > 1 and (units == units[0]).all():
-                raise Misbehaviour(f"{name}.params[{key!r}] starts with the same numbers for each unit, "
-                                   "and units that are equal learn the same: random ones are needed")
+                raise Misbehaviour(f"{name}.params[{key!r}] starts with the same numbers for each "
+                                   "unit, and units that are equal learn the same: random ones are "
+                                   "needed")
 
     def judge_loss(self, results):
         """Scores, loss, gradients, and what the call has left alone."""
@@ -883,9 +900,11 @@ def equals(actual, predicted, case, output):
     with np.errstate(over="ignore"):        # what float32 cannot hold is infinite in both
         predicted = predicted.astype(actual.dtype).astype(float)
     # Whether an overflow ends as inf or as NaN depends on how the formula is written.
-    actual, predicted = (np.where(np.isfinite(a), a, np.nan) for a in (actual.astype(float), predicted))
+    actual, predicted = (np.where(np.isfinite(array), array, np.nan)
+                         for array in (actual.astype(float), predicted))
     scale = max(np.abs(predicted[np.isfinite(predicted)]).max(initial=0), case.floor(output))
-    return np.allclose(actual, predicted, rtol=0, atol=TOLERANCE[case.dtype] * scale, equal_nan=True)
+    return np.allclose(actual, predicted, rtol=0, atol=TOLERANCE[case.dtype] * scale,
+                       equal_nan=True)
 
 
 def is_alike(message, predicted):
@@ -978,7 +997,8 @@ def relations_of(finding):
         if truth.ndim > 1 and same(actual, truth.T):
             found.append("it is the transpose of what is asked for")
         for axes in some_axes(actual.ndim):
-            if same(actual.sum(axis=axes), truth) or same(actual.sum(axis=axes, keepdims=True), truth):
+            if same(actual.sum(axis=axes), truth) or \
+                    same(actual.sum(axis=axes, keepdims=True), truth):
                 found.append(f"summed over {axis_words(axes)} it would be right")
         for axes in some_axes(truth.ndim):
             kept = truth.sum(axis=axes, keepdims=True)
@@ -1010,8 +1030,9 @@ def factors(actual, truth, case):
         return []
     sizes = [(f"axis {axis} of {name}", size) for name, value in case.inputs.items()
              if isinstance(value, np.ndarray) for axis, size in enumerate(value.shape) if size > 1]
-    found = [f"it is {word} the length of {where}" for where, size in sizes for word, ratio in (
-        ("divided by", 1 / size), ("multiplied by", size)) if math.isclose(factor, ratio, rel_tol=1e-4)]
+    found = [f"it is {word} the length of {where}" for where, size in sizes
+             for word, ratio in (("divided by", 1 / size), ("multiplied by", size))
+             if math.isclose(factor, ratio, rel_tol=1e-4)]
     return found + [f"it is {factor:.5g} times what is asked for"]
 
 
@@ -1042,7 +1063,7 @@ def how_often(failures):
 
 
 def unknown_sentences(trial, outputs):
-    """What is said about outputs that no known mistake explains: one line for those that are alike."""
+    """What is said about outputs that no known mistake explains; those alike share a line."""
     alike = {}
     for output in outputs:
         failures = [f for f in trial.failures if f.output == output]
@@ -1092,23 +1113,32 @@ def verdict_of(trial, key):
     """The Verdict that follows from a Trial."""
     function = trial.function
     if not trial.failures:
-        # What follows from another weakness is not said.
-        telling = [words for words in trial.warnings if words not in (NEEDS_TO_WRITE, FEW_DIGITS)]
         return Verdict(trial.name, "warn" if trial.warnings else "pass",
-                       "\n".join(telling or trial.warnings))
+                       "\n".join(without_consequences(trial)))
     sentences, mistakes = sentences_of(trial, key)
     # The smallest case in which one number can be pointed at says more than a sum.
     wrong = [f for f in trial.failures if f.output]
     pointed = [f for f in wrong if f.difference and isinstance(f.difference.place, tuple)]
     first = (pointed or wrong or trial.failures)[0]
-    verdict = Verdict(trial.name, "fail", "\n".join(sentences), first.case and first.case.describe(),
-                      mistakes=mistakes, derivation=function.section)
+    verdict = Verdict(trial.name, "fail", "\n".join(sentences),
+                      first.case and first.case.describe(), mistakes=mistakes,
+                      derivation=function.section)
     if first.difference:
         place = first.difference.place
         verdict.place = f"{first.output}{list(place) if place else ''}" \
             if isinstance(place, tuple) else f"{first.output}, {place}"
         verdict.expected, verdict.actual = first.difference.expected, first.difference.actual
     return verdict
+
+
+def without_consequences(trial):
+    """The warnings of a trial, without those that follow from another one."""
+    follows = set()
+    if any(" changes " in words for words in trial.warnings):
+        follows.add(NEEDS_TO_WRITE)
+    if trial.function.kind == "loss" and len(trial.warnings) > 1:
+        follows.add(FEW_DIGITS)         # a small number in the log costs digits
+    return [words for words in trial.warnings if words not in follows]
 
 
 def verdict_on_backward(trial, fault, key):
@@ -1119,8 +1149,8 @@ def verdict_on_backward(trial, fault, key):
                        derivation=trial.function.section)
     verdict = verdict_of(trial, key)
     if fault and getattr(trial, "fits", False):
-        verdict.diagnosis = (f"these are the right gradients of the {forward} of this file, which is "
-                             "wrong itself: mend that first")
+        verdict.diagnosis = (f"these are the right gradients of the {forward} of this file, which "
+                             "is wrong itself: mend that first")
         verdict.mistakes = ()
     elif fault and verdict.status == "fail":
         verdict.diagnosis = f"{forward} {fault_words(fault)}: mend that first\n{verdict.diagnosis}"
@@ -1234,7 +1264,8 @@ def grade(files, names, key, *, seconds=30, budget=None, strict=False, allow=(),
         # While a worker is at one function, the cases of the next ones are computed.
         cases = {name: ahead.submit(key.cases, name) for some in by_path.values() for name in some}
         for path, some in by_path.items():
-            grade_file(path, some, key, cases, settle, allow, lambda: min(seconds, ends - time.monotonic()))
+            grade_file(path, some, key, cases, settle, allow,
+                       lambda: min(seconds, ends - time.monotonic()))
         for future in cases.values():
             future.cancel()
     return {name: verdicts[name] for name in names}
@@ -1249,8 +1280,8 @@ def grade_file(path, names, key, cases, settle, allow, time_left):
         about = None
         for name in names:
             if time_left() <= 0:
-                settle(Verdict(name, "not judged", "the time for the whole run was over before this "
-                               "function", timed_out=True))
+                settle(Verdict(name, "not judged", "the time for the whole run was over before "
+                               "this function", timed_out=True))
                 continue
             known = about and verdict_on_file(about, name, work)
             if not known:
@@ -1262,12 +1293,13 @@ def grade_file(path, names, key, cases, settle, allow, time_left):
 
 
 def with_stand_ins(verdict, about):
-    """A verdict that also tells what the file imports in vain: said once, with the first function."""
+    """The first verdict on a file, which also tells what the file imports in vain."""
     missing = about.get("missing") if about else None
     if not missing:
         return verdict
     sentence = "; ".join(missing.values()) + ": only functions that use it are affected"
-    return dataclasses.replace(verdict, diagnosis="\n".join(filter(None, (verdict.diagnosis, sentence))))
+    lines = filter(None, (verdict.diagnosis, sentence))
+    return dataclasses.replace(verdict, diagnosis="\n".join(lines))
 
 
 def grade_here(functions, key):

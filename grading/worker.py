@@ -6,7 +6,7 @@ of steps, and answer each with a Reply:
 
     ["keep", slot, value]                   have a value at hand under a name
     ["pack", [value...], slot]              the same for a tuple
-    ["call", target, [value...], {}, slot]  call a function of the file, or a method; keep the result
+    ["call", target, [value...], {}, slot]  call a function or a method; keep the result
     ["attempt", ...]                        the same, but what it raises does not count
     ["get", at, parts]                      describe what is there: raw bytes of arrays, or a type
     ["put", at, key, value]                 at[key] = value
@@ -84,7 +84,8 @@ def encode(tree):
     def enter(value):
         if isinstance(value, At):
             return {"@": value.path}
-        array, layout = (value.array, value.layout) if isinstance(value, Given) else (value, "plain")
+        value = value if isinstance(value, Given) else Given(value)
+        array, layout = value.array, value.layout
         if isinstance(array, tuple):
             return {"()": array}
         if isinstance(array, np.generic):
@@ -336,7 +337,7 @@ def source_of(path):
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise SyntaxError("it is saved as UTF-16: save it as UTF-8")
     if b"\0" in content:
-        raise SyntaxError("it contains NUL bytes: it is no text, or saved as UTF-16; save it as UTF-8")
+        raise SyntaxError("it contains NUL bytes, as UTF-16 does: save it as UTF-8")
     try:
         with tokenize.open(path) as file:
             return file.read()
@@ -370,9 +371,9 @@ def load(path, finder, sources):
 
 # ---------------------------------------------------------------- the process of a submission
 
-REFUSED = re.compile(r"os\.(fork|forkpty|exec|posix_spawn|spawn|system|startfile|kill|killpg)|pty\.spawn|"
-                     r"subprocess\.Popen|socket\..*|signal\.pthread_kill|ctypes\.(dlopen|dlsym|string_at)"
-                     r".*|os\.(putenv|unsetenv)")
+REFUSED = re.compile(
+    r"os\.(fork|forkpty|exec|posix_spawn|spawn|system|startfile|kill|killpg)|pty\.spawn|"
+    r"subprocess\.Popen|socket\..*|signal\.pthread_kill|ctypes\.(dlopen|dlsym|string_at).*")
 CHANGING = re.compile(r"os\.(remove|rename|rmdir|truncate|chmod|chown|link|symlink|mkdir|utime)|"
                       r"shutil\.(rmtree|move|chown)")
 
@@ -428,7 +429,8 @@ def guard(scratch, grader):
         elif changing(event) and isinstance(arguments[0], (str, bytes)):
             if not all(may_change(os.fsdecode(path)) for path in arguments[:2]
                        if isinstance(path, (str, bytes))):
-                raise PermissionError("a submission may not change files outside of its scratch folder")
+                raise PermissionError("a submission may not change files outside of its scratch "
+                                      "folder")
         elif refused(event) and not (event.startswith("ctypes") and by_a_library()):
             raise PermissionError(f"{event}: a submission may not start or reach other processes")
 
@@ -582,7 +584,7 @@ class Process:
         folder = os.path.realpath(self.scratch.name)
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith("PYTHON")}
-        environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        environment |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
         environment |= {"TMPDIR": folder, "MPLBACKEND": "agg",
                         "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         source = pathlib.Path(__file__).read_text(encoding="utf-8")
@@ -591,9 +593,10 @@ class Process:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder,
             env=environment, start_new_session=True, bufsize=0)
         self.frames, self.waiting = queue.Queue(), queue.Queue()
-        self.threads = [threading.Thread(target=pump, daemon=True, args=arguments) for pump, *arguments
-                        in ((read_all, self.process.stdout, self.frames),
-                            (write_all, self.waiting, self.process.stdin))]
+        self.threads = [
+            threading.Thread(target=pump, daemon=True, args=arguments) for pump, *arguments in (
+                (read_all, self.process.stdout, self.frames),
+                (write_all, self.waiting, self.process.stdin))]
         for thread in self.threads:
             thread.start()
 
@@ -627,7 +630,8 @@ class Process:
         if frame is not None and not isinstance(frame, dict):
             raise Ended(GARBLED)
         if code == -9:
-            raise Ended("the system ended Python: it took too long or too much memory", timed_out=True)
+            raise Ended("the system ended Python: it took too long or too much memory",
+                        timed_out=True)
         raise Ended(f"it ends Python itself (exit code {code})")
 
     def next_frame(self):
