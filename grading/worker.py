@@ -630,7 +630,7 @@ class Process:
         if frame is not None and not isinstance(frame, dict):
             raise Ended(GARBLED)
         if code == -9:
-            raise Ended("the system ended Python: it took too long or too much memory",
+            raise Ended(f"too slow for {self.seconds:g} seconds, or it takes too much memory",
                         timed_out=True)
         raise Ended(f"it ends Python itself (exit code {code})")
 
