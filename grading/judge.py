@@ -1041,6 +1041,7 @@ def order_of_results(trial):
     names = trial.function.outputs
     outcomes = [(case, arrays) for case, arrays in trial.outcomes if case.if_wrong == "fail"][:40]
     if trial.function.kind not in ("backward", "loss") or len(names) < 2 or not outcomes or \
+            any(isinstance(finding.actual, contract.Raised) for finding in trial.failures) or \
             any(set(arrays) != set(names) for _, arrays in outcomes):
         return None
     for order in itertools.permutations(names):
