@@ -10,7 +10,7 @@ import fc_net
 import layers
 import optim
 import rnn_layers
-from grading import contract, judge, worker
+from grading import contract, judge
 
 KEY = contract.Key(0)
 OURS = {name: getattr(module, name) for module in (layers, rnn_layers, optim, fc_net, cnn)
