@@ -480,8 +480,8 @@ class Backward:
             self.judge_forward(case, results[0])
         if "error" in first:
             if len(results) < 1 + len(got(case, case.inputs)) or not results:
-                self.fault = self.fault or told(first["error"])
                 if not (case.if_refused == "warn" or case.if_wrong == "warn"):
+                    self.fault = self.fault or told(first["error"])
                     trial.fail(f"{self.forward.name} {told(first['error'])}")
                 return
             trial.threw(name, first["error"])
@@ -636,8 +636,9 @@ def judge_backward(function, cases, work, has_forward, trial):
     if has_forward and trial.outcomes and fits_own_forward(trial, work):
         trial.fits = True
         return trial, backward.fault
-    cannot_work = not with_cache or all(isinstance(finding.actual, contract.Raised)
-                                        for finding in published.failures)
+    cannot_work = not with_cache or all(
+        isinstance(finding.actual, contract.Raised)
+        and finding.actual.exception != "NotImplementedError" for finding in published.failures)
     published.not_judged = cannot_work
     return published, backward.fault
 

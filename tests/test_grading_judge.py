@@ -221,6 +221,23 @@ def test_what_cannot_be_tried_is_not_judged_and_names_the_forward_pass():
     assert verdict.diagnosis.startswith("relu_forward comes first: it raises RuntimeError: no idea")
 
 
+def test_what_is_not_written_fails_whatever_its_forward_pass_does():
+    def backward(dout, cache):
+        raise NotImplementedError
+
+    verdict = verdict_on("relu_backward", relu_forward=raises, relu_backward=backward)
+    assert verdict.status == "fail" and "not written yet" in verdict.diagnosis
+
+
+def test_a_forward_pass_for_two_axes_is_not_to_blame_for_its_backward_pass():
+    def backward(dout, cache):
+        x, w, _ = cache
+        return dout @ w.T, x.T @ dout, dout.mean(axis=0)
+
+    verdict = verdict_on("fc_backward", fc_forward=leaves_two_axes, fc_backward=backward)
+    assert verdict.status == "fail" and verdict.diagnosis.startswith("db: the bias gradient is av")
+
+
 def test_a_wrong_backward_pass_is_judged_with_the_published_cache():
     verdict = verdict_on("relu_backward", relu_forward=raises, relu_backward=lambda dout, x: dout)
     assert verdict.status == "fail" and "relu_passes_everything" in verdict.mistakes
