@@ -74,16 +74,24 @@ def wanted_of(source):
             re.findall(r"^# (pass|warn|fail) (\w+): (.+)$", source, re.MULTILINE)}
 
 
+def marks(name, file=None):
+    """[pytest.mark.long] for what takes long; the same function of a quick file is always tried."""
+    slow = name.startswith(("conv", "max_pool", "lstm")) and name.endswith("_backward")
+    slow_file = file in ("loops_layers", "loops_rnn_layers", "float64_layers")
+    return [pytest.mark.long] if slow and file not in QUICK or slow_file else []
+
+
+QUICK = ("plain_layers", "split_rnn_layers")
+
+
 def right_functions():
     """(file, student, name) of every right function."""
     for path in sorted(STUDENTS.glob("*.py")):
         for student, name in written(source_of(path.stem), path.stem):
-            slow = path.stem in SLOW and not name.startswith(("fc", "relu", "temporal", "softmax"))
-            yield pytest.param(path.stem, student, name, marks=[pytest.mark.long] * slow,
+            yield pytest.param(path.stem, student, name, marks=marks(name, path.stem),
                                id="-".join(filter(None, (path.stem, student, name))))
 
 
-SLOW = {"loops_layers", "float64_layers", "loops_rnn_layers"}        # pixel by pixel, word by word
 RIGHT = list(right_functions())
 
 
@@ -178,16 +186,16 @@ def wrong_ones():
         return {**({needed: vars(layers)[needed]} if needed else {}), name: function}
 
     for (file, key), changes in SLIPS.items():
-        slow = file in SLOW and key in ("conv_backward", "max_pool_backward")
+        name = key.split("__")[-1]
         for right, wrong, words in changes:
-            yield pytest.param(functools.partial(of_slip, file, key, right, wrong),
-                               key.split("__")[-1], words, id=f"{key}: {wrong.strip()}"[:70],
-                               marks=[pytest.mark.long] * slow)
+            yield pytest.param(functools.partial(of_slip, file, key, right, wrong), name, words,
+                               id=f"{key}: {wrong.strip()}"[:70],
+                               marks=marks(name, file) * name.endswith("_backward"))
     for key, function in vars(wrong_functions).items():
         name = key.split("__")[-1]
         if name in FUNCTIONS:
             yield pytest.param(functools.partial(of_function, name, function), name,
-                               function.__doc__, id=key)
+                               function.__doc__, id=key, marks=marks(name))
 
 
 WRONG = list(wrong_ones())
@@ -205,14 +213,16 @@ def test_there_are_enough_wrong_functions():
 
 # ---------------------------------------------------------------- unusual and stealthy
 
-@pytest.mark.parametrize("functions, wanted, label", UNUSUAL, ids=[entry[2] for entry in UNUSUAL])
+@pytest.mark.parametrize("functions, wanted, label", [
+    pytest.param(*entry, marks=marks([*entry[0]][-1]), id=entry[2]) for entry in UNUSUAL])
 def test_right_but_unusual(functions, wanted, label):
     for name in functions:
         verdict = verdict_on(name, functions)
         assert verdict.status == wanted, verdict
 
 
-@pytest.mark.parametrize("functions, name, wanted, label", STEALTHY, ids=[e[3] for e in STEALTHY])
+@pytest.mark.parametrize("functions, name, wanted, label", [
+    pytest.param(*entry, marks=marks(entry[1]), id=entry[3]) for entry in STEALTHY])
 def test_wrong_in_one_corner(functions, name, wanted, label):
     verdict = verdict_on(name, functions)
     assert verdict.status == wanted, verdict
@@ -233,6 +243,7 @@ def test_known_mistakes_are_named(mistake):
         assert verdict.status == "fail" and mistake.name in verdict.mistakes, verdict
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", contract.SUBJECTS)
 def test_the_references_and_their_gradients_pass(name):
     for verdict in judge.grade_here(mistaken_layers.subject_with(name, None), KEY).values():

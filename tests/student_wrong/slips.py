@@ -348,6 +348,7 @@ SLIPS = {
          "same numbers for each unit"),
     ],
     ("models", "full__TwoLayerNet"): [
+        ("(ds @ p['W2'].T) * (z > 0)", "ds * (z > 0)", "handed to the layer below"),
         ("(z > 0)", "(ds @ p['W2'].T > 0)", "mask of ReLU"),
         ("loss += 0.5 * self.reg", "loss += self.reg", "½"),
         ("X.T @ dz + self.reg * p['W1']", "X.T @ dz", "penalty"),
@@ -366,9 +367,10 @@ SLIPS = {
     ],
     ("models", "layered__CaptioningRNN"): [
         ("captions[:, 1:]", "captions[:, :-1]", "next word"),
+        ("rnn_forward(emb.transpose(1, 0, 2)", "rnn_forward(emb", "rnn_forward"),
         ("(captions_out != self._null)", "np.ones(captions_out.shape, bool)", "padding"),
         ("!= self._null", "!= 0", "word_to_idx"),
-        ("fc_backward(dh0, cache_proj)", "fc_backward(dh[:, 0], cache_proj)", "dh0"),
+        ("fc_backward(dh0, cache_proj)", "fc_backward(dh[0], cache_proj)", "dh0"),
         ("self.params['W_vocab'] = np.random.randn(hidden_dim, V)",
          "self.params['W_vocab'] = np.random.randn(V, hidden_dim)", "shape"),
     ],
