@@ -109,12 +109,9 @@ def shard(word):
 def parser_of_commands():
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="autograder.py", description="Grade layers, update rules and models.",
+        prog="autograder.py", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(["verdicts:", *report.legend(), "",
-                          "Without a FILE, the files next to this one are graded. The exit code is "
-                          "0 if nothing failed,\n1 if something did, 2 for a wrong command or if "
-                          "there is nothing to grade."]))
+        epilog="\n".join(["verdicts:", *report.legend()]))
     add = parser.add_argument
     add("words", nargs="*", metavar="NAME or FILE",
         help="functions (conv, conv_backward, rnn_layers; default: all) and .py files or folders")
@@ -207,7 +204,7 @@ def grade_files(options):
 
     save()
     key = report.answer_key(options.seed, options.key)
-    graded = Report(report.grade(names, homes, key, on_verdict=show, **options.limits),
+    graded = Report(judge.grade(homes, names, key, on_verdict=show, **options.limits),
                     options.seed)
     if options.json:
         report.write_json(options.json, report.as_json(graded, points, set(homes.values())))

@@ -33,11 +33,9 @@ from . import contract, judge
 VERSION = "2.0"
 HOME = pathlib.Path(__file__).resolve().parent.parent
 DERIVATIONS = "docs/derivations.md"
-MARKS = {"pass": "pass", "warn": "warn", "fail": "FAIL", "not judged": "not judged",
-         "missing": "missing"}
-TERMINAL_COLOURS = {"pass": 32, "warn": 33, "fail": 31, "not judged": 36, "missing": 35}
-COLOURS = {"pass": "#2a7d2a", "warn": "#a06a00", "fail": "#b00020", "not judged": "#1f6f8b",
-           "missing": "#7a3e9d"}
+COLOURS = {             # on a terminal, and on a page
+    "pass": (32, "#2a7d2a"), "warn": (33, "#a06a00"), "fail": (31, "#b00020"),
+    "not judged": (36, "#1f6f8b"), "missing": (35, "#7a3e9d")}
 MEANINGS = {
     "pass": "right in every case that was tried",
     "warn": "right, with the weakness that is named; full points",
@@ -45,6 +43,7 @@ MEANINGS = {
     "not judged": "waits for its forward pass; costs no points of its own",
     "missing": "no such function, or no such file; no points",
 }
+MARKS = {**{status: status for status in MEANINGS}, "fail": "FAIL"}
 
 
 @functools.cache
@@ -123,7 +122,7 @@ class Report:
         for name, verdict in self.verdicts.items():
             said = "<br>".join(map(html.escape, details(verdict)))
             rows.append(f'<tr><td style="text-align:left"><code>{name}</code></td>'
-                        f'<td style="color:{COLOURS[verdict.status]};font-weight:bold">'
+                        f'<td style="color:{COLOURS[verdict.status][1]};font-weight:bold">'
                         f'{MARKS[verdict.status]}</td><td style="text-align:left">{said}</td></tr>')
         said = "<br>".join(map(html.escape, [self.summary(), *self.legend()]))
         return f"<table>{''.join(rows)}</table><p>{said}</p>"
@@ -161,26 +160,46 @@ class Lines:
     def __init__(self, names, width=80, brief=False, coloured=False):
         self.names, self.width, self.brief, self.coloured = list(names), width, brief, coloured
         self.waiting, self.said = {}, None
+        self.told, self.missing = set(), {}     # {reason: names}
 
     def add(self, verdict):
         """The lines that can be shown now that this verdict is known."""
         self.waiting[verdict.name] = verdict
         while self.names and self.names[0] in self.waiting:
-            yield from self.lines_of(self.waiting.pop(self.names.pop(0)))
+            verdict = self.waiting.pop(self.names.pop(0))
+            if verdict.status == "missing":
+                self.missing.setdefault(verdict.diagnosis, []).append(verdict.name)
+            else:
+                yield from self.lines_of(verdict)
+        if not self.names:
+            yield from self.missing_lines()
 
     def lines_of(self, verdict):
         """A line with the verdict, and indented ones with the details."""
         mark, said = MARKS[verdict.status], list(details(verdict))
         if self.coloured:
-            mark = f"\033[{TERMINAL_COLOURS[verdict.status]}m{mark}\033[0m"
+            mark = f"\033[{COLOURS[verdict.status][0]}m{mark}\033[0m"
         # What is wrong with a whole file is said once.
-        same = bool(said) and said == self.said and not self.brief
-        as_above = " (as above)" if same and verdict.status != "missing" else ""
-        yield f"{verdict.name:27} {mark}{as_above}"
+        is_as_above = bool(said) and said == self.said and not self.brief
+        yield f"{verdict.name:27} {mark}{' (as above)' if is_as_above else ''}"
+        if not is_as_above and not self.brief:
+            for line in said:
+                if line not in self.told:
+                    yield from self.wrapped(line)
+            self.told |= {line for line in said if line.endswith(judge.IN_VAIN)}
         self.said = said
-        for line in [] if same or self.brief else said:
-            yield from textwrap.wrap(line, self.width, initial_indent="    ",
-                                     subsequent_indent="    ", break_on_hyphens=False)
+
+    def missing_lines(self):
+        """What is missing, in a line for each reason."""
+        for reason, names in self.missing.items():
+            because = f" ({reason})" if reason and not self.brief else ""
+            yield from self.wrapped(f"missing: {', '.join(names)}{because}", "")
+        self.missing = {}
+
+    def wrapped(self, line, indent="    "):
+        """A sentence as lines that fit."""
+        return textwrap.wrap(line, self.width, initial_indent=indent, subsequent_indent="    ",
+                             break_on_hyphens=False)
 
 
 # ---------------------------------------------------------------- JSON and Gradescope
@@ -226,7 +245,7 @@ def write_json(path, value):
 
 def gradescope(report, names, points, hidden=(), brief=False):
     """The object of Gradescope's results.json. Functions without a verdict yet have 0 points."""
-    waiting = {name: judge.Verdict(name, "missing", "The autograder ended before this function.")
+    waiting = {name: judge.Verdict(name, "missing", "the autograder ended before this function")
                for name in names if name not in report.verdicts}
     known = Report({**report.verdicts, **waiting}, report.seed)
     earned, tests = known.earned(points), []
@@ -314,26 +333,6 @@ def homes_of(names, paths):
     found, by_stem = found_in(paths), {path.stem: path for path in reversed(paths)}
     homes = {name: found.get(name, by_stem.get(contract.FUNCTIONS[name].file)) for name in names}
     return {name: path for name, path in homes.items() if path}
-
-
-def grade(names, homes, key, *, budget=None, on_verdict=None, **options):
-    """{name: Verdict}, in the order of names; homes is {name: path}. Options are the judge's."""
-    report, ends = on_verdict or (lambda verdict: None), time.monotonic() + (budget or 0)
-    verdicts = {}
-    for name in names:
-        if name not in homes:
-            verdicts[name] = judge.Verdict(name, "missing", "It is not in the files given.")
-            report(verdicts[name])
-    left = dict(homes)
-    while left := {name: path for name, path in left.items() if name not in verdicts}:
-        # One file for each role at a time: several may hold functions of the same role.
-        files = {}
-        for name, path in left.items():
-            files.setdefault(contract.FUNCTIONS[name].file, path)
-        some = [n for n, path in left.items() if files[contract.FUNCTIONS[n].file] == path]
-        seconds = max(1, ends - time.monotonic()) if budget else None
-        verdicts |= judge.grade(files, some, key, budget=seconds, on_verdict=report, **options)
-    return {name: verdicts[name] for name in names}
 
 
 # ---------------------------------------------------------------- a folder of submissions
@@ -426,7 +425,7 @@ def grade_submission(path, names, points, seed, key_path, options):
     try:
         with files_of(path) as files:
             note = "" if files else "There is no .py file in the submission."
-            verdicts = grade(names, homes_of(names, files), key, **options)
+            verdicts = judge.grade(homes_of(names, files), names, key, **options)
             return {"note": note, **as_json(Report(verdicts, seed), points, files)}
     except (ValueError, OSError) as error:
         return not_graded(names, points, seed, str(error))
@@ -434,7 +433,7 @@ def grade_submission(path, names, points, seed, key_path, options):
 
 def not_graded(names, points, seed, note):
     """The record of a submission that could not be graded."""
-    verdicts = {name: judge.Verdict(name, "missing", "The submission could not be graded.")
+    verdicts = {name: judge.Verdict(name, "missing", "the submission could not be graded")
                 for name in names}
     return {"note": note, **as_json(Report(verdicts, seed), points, [])}
 

@@ -84,7 +84,7 @@ def test_check_in_a_notebook(capfd):
     functions = functions_in(WRONG_DW)
     checked = autograder.check(functions["fc_forward"], functions["fc_backward"])
     assert re.search(r"^fc_forward +pass$", repr(checked), re.MULTILINE)
-    assert "divided by N" in repr(checked) and "1 of 2 right" in repr(checked)
+    assert "is divided by" in repr(checked) and "1 of 2 right" in repr(checked)
     assert checked._repr_html_().count("<tr>") == 2 and "FAIL" in checked._repr_html_()
     assert checked.score(4) == checked.score({"fc_forward": 2, "fc_backward": 5}) == 2.0
     assert type(checked.score(4)) is float
@@ -198,10 +198,22 @@ def test_json_holds_no_nan(file, tmp_path):
 def test_a_function_that_was_asked_for_is_missing(file):
     path = file(RIGHT)
     assert run(path, "relu").returncode == 0
-    done = run(path, "relu", "adam")
-    assert done.returncode == 1 and re.search(r"^adam +missing$", done.stdout, re.MULTILINE)
+    done = run(path, "relu", "adam", "sgd")
+    assert done.returncode == 1 and "\nmissing: sgd, adam (not in the files given)\n" in done.stdout
     done = run("relu", "--layers", file(RIGHT.replace("def relu_b", "def b"), "x.txt"))
-    assert done.returncode == 1 and re.search(r"^relu_backward +missing$", done.stdout, re.M)
+    assert done.returncode == 1 and "\nmissing: relu_backward (not in x.txt)\n" in done.stdout
+
+
+def test_an_import_in_vain_is_told_once(file):
+    uses_it = "return missing_sums.dot(x)"
+    source = RIGHT.replace("return x.reshape(len(x), -1) @ w + b", uses_it).replace(
+        "return np.maximum(x, 0)", uses_it)
+    done = run(file("import missing_sums\n" + source), "relu_forward", "fc_forward", env={
+        **os.environ, "COLUMNS": "100"})
+    assert done.stdout.count("missing_sums is not there") == 1, done.stdout
+    for name in ("fc_forward", "relu_forward"):
+        assert re.search(rf"^    {name} uses what is not there \(student.py, line \d+: return miss",
+                         done.stdout, re.MULTILINE), done.stdout
 
 
 def test_a_terminal_without_greek_letters_loses_nothing(file):
@@ -330,7 +342,7 @@ def test_a_submission_in_gradescope(gradescope, tmp_path, stored_key):
                                 *(["--key", key] if stored_key else []))
     assert (tmp_path / "autograder" / "source" / "grading" / "references.py").exists() != stored_key
     assert {name: test["score"] for name, test in tests.items()} == {**POINTS, "fc_backward": 0}
-    assert "divided by N" in tests["fc_backward"]["output"]
+    assert "is divided by" in tests["fc_backward"]["output"]
     assert tests["fc_backward"]["visibility"] == "after_due_date"
     assert tests["fc_forward"]["visibility"] == "visible" and "FAIL" not in results["output"]
 
@@ -420,7 +432,7 @@ def test_a_folder_of_submissions(course, tmp_path):
     page = (tmp_path / "out" / "class.html").read_text()
     assert "://" not in page
     assert all(f'href="students/{student}.txt"' in page for student in rows)
-    assert "divided by N" in (tmp_path / "out" / "students" / "bob.txt").read_text()
+    assert "is divided by" in (tmp_path / "out" / "students" / "bob.txt").read_text()
     assert not list(course.parent.glob("layers.py"))
 
 

@@ -222,11 +222,12 @@ def test_what_cannot_be_tried_is_not_judged_and_names_the_forward_pass():
 
 
 def test_what_is_not_written_fails_whatever_its_forward_pass_does():
-    def backward(dout, cache):
+    def backward(*_):
         raise NotImplementedError
 
-    verdict = verdict_on("relu_backward", relu_forward=raises, relu_backward=backward)
-    assert verdict.status == "fail" and "not written yet" in verdict.diagnosis
+    for forward in (raises, backward, layers.relu_forward):
+        verdict = verdict_on("relu_backward", relu_forward=forward, relu_backward=backward)
+        assert verdict.status == "fail" and verdict.diagnosis == "not written yet", verdict
 
 
 def test_a_forward_pass_for_two_axes_is_not_to_blame_for_its_backward_pass():
