@@ -40,6 +40,11 @@ class Difference:
 class Truth:
     """What is right for one output: data with a shape, and a method that compares."""
 
+    @property
+    def shape(self):
+        """The shape of the output: that of the first field."""
+        return getattr(self, dataclasses.fields(self)[0].name).shape
+
     def difference(self, actual, tolerance, floor):
         """None if `actual` (float64, of this shape) agrees, or the worst Difference.
 
@@ -56,13 +61,7 @@ class Exact(Truth):
     def __post_init__(self):
         self.array = np.asarray(self.array, dtype=float)
 
-    @property
-    def shape(self):
-        """The shape of the output."""
-        return self.array.shape
-
     def difference(self, actual, tolerance, floor):
-        """See Truth."""
         return worst_difference(actual, self.array, self.array, tolerance, floor)
 
 
@@ -70,7 +69,6 @@ class Digits(Exact):
     """The truth is one array, and even its smallest numbers must be right."""
 
     def difference(self, actual, tolerance, floor):
-        """See Truth."""
         size = np.where(self.array == 0, 1.0, np.abs(self.array))
         expected = self.array / size
         with np.errstate(over="ignore"):
@@ -83,16 +81,14 @@ class Digits(Exact):
 
 @dataclasses.dataclass(eq=False)
 class Either(Truth):
-    """One of several truths: definitions differ."""
+    """One of several truths: definitions differ. The difference is that from the first."""
     truths: tuple
 
     @property
     def shape(self):
-        """The shape of the output."""
         return self.truths[0].shape
 
     def difference(self, actual, tolerance, floor):
-        """See Truth. The difference is that from the first."""
         found = [truth.difference(actual, tolerance, floor) for truth in self.truths]
         return found[0] if all(found) else None
 
@@ -103,13 +99,7 @@ class Between(Truth):
     low: np.ndarray
     high: np.ndarray
 
-    @property
-    def shape(self):
-        """The shape of the output."""
-        return self.low.shape
-
     def difference(self, actual, tolerance, floor):
-        """See Truth."""
         return worst_difference(actual, self.low, self.high, tolerance, floor)
 
 
@@ -122,13 +112,7 @@ class Shared(Truth):
     windows: np.ndarray
     sums: np.ndarray                # (N, C, windows)
 
-    @property
-    def shape(self):
-        """The shape of the output."""
-        return self.low.shape
-
     def difference(self, actual, tolerance, floor):
-        """See Truth."""
         found = worst_difference(actual, self.low, self.high, tolerance, floor)
         if found:
             return found
@@ -150,11 +134,9 @@ class Slopes(Truth):
 
     @property
     def shape(self):
-        """The shape of the output."""
         return self.directions.shape[1:]
 
     def difference(self, actual, tolerance, floor):
-        """See Truth."""
         for direction, slope in zip(self.directions, self.slopes):
             products = actual * direction
             found = float(products.sum())
@@ -171,13 +153,7 @@ class Tolerated(Truth):
     weak: Truth
     advice: str
 
-    @property
-    def shape(self):
-        """The shape of the output."""
-        return self.right.shape
-
     def difference(self, actual, tolerance, floor):
-        """See Truth."""
         found = self.right.difference(actual, tolerance, floor)
         if found and self.weak.difference(actual, tolerance, floor) is None:
             found.advice = self.advice
@@ -190,13 +166,7 @@ class Broken(Truth):
     none; elsewhere it may be anything."""
     nan: np.ndarray
 
-    @property
-    def shape(self):
-        """The shape of the output."""
-        return self.nan.shape
-
     def difference(self, actual, tolerance, floor):
-        """See Truth."""
         hidden = self.nan & ~np.isnan(actual)
         if not hidden.any():
             return None
@@ -219,16 +189,6 @@ def worst_difference(actual, low, high, tolerance, floor):
 
 # ---------------------------------------------------------------- cases
 
-def plain(array):
-    """A copy."""
-    return np.array(array)
-
-
-def fortran(array):
-    """The same numbers in Fortran order."""
-    return np.array(array, order="F")       # always a copy: what is graded may write to it
-
-
 def strided(array):
     """The same numbers as a view with gaps and negative steps."""
     if array.ndim == 0:
@@ -246,7 +206,9 @@ def readonly(array):
     return array
 
 
-LAYOUTS = {layout.__name__: layout for layout in (plain, fortran, strided, readonly)}
+# Copies, as what is graded may write to them.
+LAYOUTS = {"plain": np.array, "fortran": lambda array: np.array(array, order="F"),
+           "strided": strided, "readonly": readonly}
 
 
 @dataclasses.dataclass(eq=False)
@@ -331,9 +293,9 @@ class Raised:
             object.__setattr__(self, "message", "the shapes do not fit")
 
 
-SHAPES_DIFFER = ("matmul", "not aligned", "broadcast", "cannot reshape", "shape-mismatch", "zero-size",
-                 "empty sequence", "negative dimensions", "array element with a sequence",
-                 "does not match", "dimensions must match", "window shape")
+SHAPES_DIFFER = ("matmul", "not aligned", "broadcast", "cannot reshape", "shape-mismatch",
+                 "zero-size", "empty sequence", "negative dimensions", "does not match",
+                 "array element with a sequence", "dimensions must match", "window shape")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
