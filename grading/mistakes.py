@@ -97,8 +97,8 @@ FLAT = (
      lambda w, dout: (dout @ w.T).reshape(-1, len(w))),
     ("reshapes_x", "dw", "x is reshaped where it should be transposed: rows.T, not rows.reshape(D, "
      "-1)", lambda x, w, dout: x.reshape(len(w), -1) @ dout.reshape(-1, w.shape[1])),
-    ("averages_dw", "dw", "dw is divided by the number of samples: dout has all averages already",
-     lambda dw, dout: dw / math.prod(dout.shape[:-1])),
+    ("averages_dw", "dw", "dw is divided by N (or N·T): the mean belongs to the loss, and dout has "
+     "it already", lambda dw, dout: dw / math.prod(dout.shape[:-1])),
 )
 FC = entries(
     "fc_forward",
