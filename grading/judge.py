@@ -1107,8 +1107,9 @@ def verdict_when_ended(trial, ended, key):
 
 # ---------------------------------------------------------------- grading
 
-def grade_one(work, name, key, seconds, cases):
-    """The Verdict on one function of a worker; cases() gives its cases."""
+def grade_one(work, name, key, seconds, cases, notes=()):
+    """The Verdict on one function of a worker; cases() gives its cases. notes is the set of what
+    has been told of imports in the run."""
     trial = TRIALS[FUNCTIONS[name].kind](FUNCTIONS[name], work)
     try:
         about = work.begin(seconds)
@@ -1116,7 +1117,13 @@ def grade_one(work, name, key, seconds, cases):
         if early:
             return early
         trial.examine(cases(), about["callable"])
-        return (verdict_on_backward if isinstance(trial, Backward) else verdict_of)(trial, key)
+        verdict = (verdict_on_backward if trial.function.forward else verdict_of)(trial, key)
+        for missing in about["missing"].values():
+            note = f"{missing}: {IN_VAIN}"
+            if note not in notes and note not in verdict.diagnosis:
+                verdict.diagnosis += "\n" * bool(verdict.diagnosis) + note
+            notes.add(note)
+        return verdict
     except Ended as ended:
         return verdict_when_ended(trial, ended, key)
     finally:
@@ -1145,7 +1152,7 @@ def grade(files, names, key, *, seconds=30, budget=None, strict=False, allow=(),
     limits the computing for each function, budget the time for all of them. strict makes each
     warning a failure. allow names libraries that differentiate by themselves.
     """
-    ends, verdicts = time.monotonic() + (budget or math.inf), {}
+    ends, verdicts, notes = time.monotonic() + (budget or math.inf), {}, set()
 
     def settle(verdict):
         if strict and verdict.status == "warn":
@@ -1167,34 +1174,25 @@ def grade(files, names, key, *, seconds=30, budget=None, strict=False, allow=(),
         cases = {name: ahead.submit(key.cases, name) for some in by_path.values() for name in some}
         for path, some in by_path.items():
             for verdict in verdicts_on_file(path, some, key, cases, allow,
-                                            lambda: min(seconds, ends - time.monotonic())):
+                                            lambda: min(seconds, ends - time.monotonic()), notes):
                 settle(verdict)
         for future in cases.values():
             future.cancel()
     return {name: verdicts[name] for name in names}
 
 
-def verdicts_on_file(path, names, key, cases, allow, time_left):
+def verdicts_on_file(path, names, key, cases, allow, time_left, notes):
     """Yields the verdicts on the functions of one file."""
     # A forward pass that is needed for its backward pass has to be asked for too.
     asked = dict.fromkeys(n for name in names for n in (FUNCTIONS[name].forward, name) if n)
-    work, about, is_told = Process(path, asked, allow), None, False
+    work = Process(path, asked, allow)
     try:
         for name in names:
-            if time_left() <= 0:
+            if time_left() > 0:
+                yield grade_one(work, name, key, time_left(), cases[name].result, notes)
+            else:
                 yield Verdict(name, "not judged", "the time for the whole run was over before "
                               "this function", timed_out=True)
-                continue
-            verdict = about and verdict_on_file(about, name, work)
-            if not verdict:
-                verdict = grade_one(work, name, key, time_left(), cases[name].result)
-                about = about or work.about or {}
-            if verdict.status != "missing" and not is_told:
-                is_told = True          # the first verdict tells what the file imports in vain
-                notes = [f"{missing}: {IN_VAIN}" for missing in about.get("missing", {}).values()]
-                lines = verdict.diagnosis.splitlines()
-                verdict.diagnosis = "\n".join(lines + [n for n in notes if n not in lines])
-            yield verdict
     finally:
         work.stop()
 

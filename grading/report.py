@@ -179,14 +179,18 @@ class Lines:
         mark, said = MARKS[verdict.status], list(details(verdict))
         if self.coloured:
             mark = f"\033[{COLOURS[verdict.status][0]}m{mark}\033[0m"
-        # What is wrong with a whole file is said once.
-        is_as_above = bool(said) and said == self.said and not self.brief
-        yield f"{verdict.name:27} {mark}{' (as above)' if is_as_above else ''}"
-        if not is_as_above and not self.brief:
-            for line in said:
-                if line not in self.told:
-                    yield from self.wrapped(line)
-            self.told |= {line for line in said if line.endswith(judge.IN_VAIN)}
+        aside = ""
+        if said == [judge.NOT_YET]:
+            aside = judge.NOT_YET
+        elif said and said == self.said:        # what is wrong with a whole file is said once
+            aside = "as above"
+        if self.brief:
+            said, aside = [], ""
+        yield f"{verdict.name:27} {mark}{aside and f' ({aside})'}"
+        for line in [] if aside else said:
+            if line not in self.told:
+                yield from self.wrapped(line)
+        self.told |= {line for line in said if line.endswith(judge.IN_VAIN)}
         self.said = said
 
     def missing_lines(self):
