@@ -138,6 +138,15 @@ def test_lines_fit_and_one_cause_is_said_once(monkeypatch, tmp_path):
     assert "w is wrong" not in Report({"adam": verdicts[2]}).text(brief=True)
 
 
+def test_what_is_not_there_takes_no_line_of_its_own():
+    verdicts = [Verdict("fc_forward", "missing", "not in a.py"), Verdict("sgd", "pass"),
+                Verdict("relu_forward", "fail", "not written yet"),
+                Verdict("adam", "missing", "not in a.py")]
+    assert Report({v.name: v for v in verdicts}).text().splitlines()[:4] == [
+        "sgd                         pass", "relu_forward                FAIL (not written yet)",
+        "missing: fc_forward, adam (not in a.py)", ""]
+
+
 def test_lines_keep_the_order_of_the_names():
     lines = report.Lines(["sgd", "adam"])
     assert list(lines.add(Verdict("adam", "pass"))) == []
