@@ -175,13 +175,23 @@ RELU = entries(
 
 # ---------------------------------------------------------------- convolution
 
-def convolved(sizes):
-    """The convolution written as loops over products, with other (OH, OW, HH, WW)."""
+def multiplied(window, w):
+    """The sums over a window as they are written first."""
+    return (window[:, None] * w).sum(axis=(2, 3, 4))
+
+
+def contracted(window, w):
+    """The same with np.tensordot, which does not broadcast."""
+    return np.tensordot(window, w, ((1, 2, 3), (1, 2, 3)))
+
+
+def convolved(sizes, sums=multiplied):
+    """The convolution written as loops over windows, with other (OH, OW, HH, WW)."""
     def change(x, w):
         OH, OW, HH, WW = sizes(*x.shape[2:], *w.shape[2:])
         out = np.zeros((len(x), len(w), OH, OW))
         for i, j in np.ndindex(OH, OW):
-            out[:, :, i, j] = (x[:, None, :, i:i + HH, j:j + WW] * w).sum(axis=(2, 3, 4))
+            out[:, :, i, j] = sums(x[:, :, i:i + HH, j:j + WW], w)
         return out
     return change
 
@@ -245,9 +255,10 @@ CONV_FORWARD = entries(
      lambda x, w, out: only(out, ..., slice(max(x.shape[3] - w.shape[2] + 1, 0)), slice(None))),
     ("conv_takes_OW_from_OH", "out", "the output's width is taken from its height: OW = W - WW + 1",
      convolved(lambda H, W, HH, WW: (H - HH + 1, H - HH + 1, HH, WW))),
-    ("conv_is_for_squares", "out", "height is used for width, of the images and of the filters: "
-     "this works for squares alone",
-     convolved(lambda H, W, HH, WW: (H - HH + 1, H - HH + 1, HH, HH))),
+    *((f"conv_is_for_squares_{sums.__name__}", "out", "height is used for width, of the images and "
+       "of the filters: this works for squares alone",
+       convolved(lambda H, W, HH, WW: (H - HH + 1, H - HH + 1, HH, HH), sums))
+      for sums in (multiplied, contracted)),
     ("conv_takes_OH_from_OW", "out", "the output's height is taken from its width: OH = H - HH + 1",
      convolved(lambda H, W, HH, WW: (W - WW + 1, W - WW + 1, HH, WW))),
     ("conv_swaps_H_and_W", "out", "height and width are mixed up: N, C, H, W = x.shape, in this "
