@@ -1,58 +1,93 @@
-"""Files to be graded, made from the table of mistakes, and right ones written unusually."""
+"""Functions to be graded, made from the table of mistakes: right but for one slip."""
 import numpy as np
 
-import autograder
+from grading import contract, references
+from grading.mistakes import gradient_of
+
+SUBJECTS = contract.SUBJECTS
 
 
-def inputs_by_name(layer, arguments):
-    """The arguments of a layer as float64, by name, as references and mistakes take them."""
-    return {name: np.asarray(value, dtype=float)
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
-            for name, value in zip(layer.inputs, arguments)}
+def subject_of(function):
+    """The layer, rule or model that a function of the contract belongs to."""
+    return next(s for s in SUBJECTS.values() if function in {f.name for f in s.functions})
 
 
-def right_functions(layer):
-    """{name: function} of a layer, made from the reference."""
-    return functions_with(layer, None)
+def subject_with(name, mistake):
+    """{name: function} of a layer, rule or model that makes a mistake, or of a right one (None)."""
+    subject = SUBJECTS[name]
+    make = functions_with if isinstance(subject, contract.Layer) else \
+        rule_with if isinstance(subject, contract.Rule) else model_with
+    return make(subject, mistake)
 
 
-def functions_with(layer, mistake):
-    """{name: function} of a layer of the autograder in which one output is what a mistake computes.
+def is_float(value):
+    """Whether this is an array of floating-point numbers."""
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def in_float64(names, values):
+    """{name: value} with floating-point arrays as float64, as references take them."""
+    return {name: value.astype(float) if is_float(value) else value
+            for name, value in zip(names, values)}
+
+
+def with_slip(mistake, function, right, inputs):
+    """The outputs {name: array} of a function: the right ones, but for what a mistake puts out.
 
     Mistakes are made in the dtype of the caller, as students make them: float32 overflows earlier.
     """
-    def wrongly(function, output, right, arguments, **dout):
-        if mistake is None or (mistake.function, mistake.output) != (function, output):
-            return right
-        inputs = {**dict(zip(layer.inputs, arguments)), **dout}
-        return np.asarray(mistake.compute(**{k: v.copy() for k, v in inputs.items()}))
+    if mistake is None or mistake.function != function:
+        return right
+    copies = {name: value.copy() if hasattr(value, "copy") else value
+              for name, value in inputs.items()}
+    found = mistake.compute(**copies)
+    if not isinstance(found, dict):
+        found = dict.fromkeys(mistake.outputs, found)
+    return {**right, **{name: np.asarray(found[name]) for name in mistake.outputs if name in right}}
+
+
+def functions_with(layer, mistake):
+    """{name: function} of a layer."""
+    forward_name, *backward_name = (function.name for function in layer.functions)
+    gradients_of = getattr(references, f"{layer.name}_gradients")
 
     def loss(*arguments):
-        inputs, dtype = inputs_by_name(layer, arguments), arguments[0].dtype
-        value = wrongly(layer.name, "loss", layer.reference(**inputs), arguments)
-        dx = wrongly(layer.name, "dx", layer.gradients(**inputs)["dx"], arguments)
-        return float(value), dx.astype(dtype)
+        inputs, dtype = in_float64(layer.inputs, arguments), arguments[0].dtype
+        right = {"loss": layer.reference(**inputs), **gradients_of(**inputs)}
+        found = with_slip(mistake, layer.name, right, dict(zip(layer.inputs, arguments)))
+        return float(found["loss"]), found["dx"].astype(dtype)
 
     def forward(*arguments):
-        inputs = inputs_by_name(layer, arguments)
-        dtype = next(a.dtype for a in arguments if isinstance(a, np.ndarray) and a.dtype.kind == "f")
-        out = wrongly(forward_name, "out", layer.reference(**inputs), arguments)
-        return out.astype(dtype), arguments
+        dtype = next(value.dtype for value in arguments if is_float(value))
+        inputs = in_float64(layer.inputs, arguments)
+        if layer.name == "fc":
+            inputs["x"] = references.rows(inputs["x"])
+        right = dict(zip(layer.outputs, layer.results(**inputs)))
+        found = with_slip(mistake, forward_name, right, dict(zip(layer.inputs, arguments)))
+        cache = arguments if len(arguments) > 1 else arguments[0]
+        return *(found[name].astype(dtype) for name in layer.outputs), cache
 
-    def backward(dout, cache):
-        right = layer.gradients(**inputs_by_name(layer, cache), dout=dout.astype(float))
-        gradients = tuple(wrongly(backward_name, name, right[name], cache, dout=dout)
-                          .astype(dout.dtype) for name in layer.gradient_names)
-        return gradients if len(gradients) > 1 else gradients[0]
+    def backward(*douts_and_cache):
+        *douts, cache = douts_and_cache
+        arguments = cache if isinstance(cache, tuple) else (cache,)
+        exact = [dout.astype(float) for dout in douts]
+        right = gradients_of(**in_float64(layer.inputs, arguments), dout=one_or_all(exact))
+        found = with_slip(mistake, *backward_name, right,
+                          {**dict(zip(layer.inputs, arguments)), "dout": one_or_all(douts)})
+        return one_or_all([found[name].astype(douts[0].dtype) for name in layer.gradients])
 
     if layer.is_loss:
         return {layer.name: loss}
-    forward_name, backward_name = layer.functions
-    return {forward_name: forward, backward_name: backward}
+    return {forward_name: forward, backward_name[0]: backward}
+
+
+def one_or_all(values):
+    """A tuple of the values, or the only one."""
+    return tuple(values) if len(values) > 1 else values[0]
 
 
 def rule_with(rule, mistake):
-    """{name: function} of an update rule that makes a mistake, and keeps its gradients in config."""
+    """{name: function} of an update rule, which keeps its gradients in config."""
     def step(w, dw, config):
         config = {"first": w, "dws": [], "rate": config["learning_rate"], **config}
         config["dws"] = [*config["dws"], dw]
@@ -69,10 +104,7 @@ def rule_with(rule, mistake):
 
 
 def model_with(model, mistake):
-    """{name: class} of a model that makes a mistake, or of a right one."""
-    def wrongly(output, right, inputs):
-        return right if mistake is None or mistake.output != output else mistake.compute(**inputs)
-
+    """{name: class} of a model."""
     class Mistaken:
         def __init__(self, *, dtype, reg=0.0, **constructor):
             self.reg, self.dtype = reg, dtype
@@ -81,14 +113,15 @@ def model_with(model, mistake):
 
         def loss(self, *data):
             params = {name: value.astype(float) for name, value in self.params.items()}
-            data = [value.astype(float) if value.dtype.kind == "f" else value for value in data]
+            inputs = {**in_float64(model.data, data), **params}
             if len(data) == 1:
-                return model.scores(X=data[0], **params).astype(self.dtype)
-            inputs = {**dict(zip(model.data, data)), "reg": self.reg, **params}
-            inputs |= {} if self.null is None else {"null": self.null}
-            grads = {name: wrongly(f"d{name}", autograder.gradient_of(model.loss, name, **inputs),
-                                   inputs).astype(self.dtype) for name in self.params}
-            return wrongly("loss", model.loss(**inputs), inputs), grads
+                return model.scores(**inputs).astype(self.dtype)
+            inputs |= {"reg": self.reg} | ({} if self.null is None else {"null": self.null})
+            right = {"loss": model.loss(**inputs)} | {
+                f"d{name}": gradient_of(model.loss, name, **inputs) for name in self.params}
+            found = with_slip(mistake, model.name, right, inputs)
+            grads = {name: found[f"d{name}"].astype(self.dtype) for name in self.params}
+            return found["loss"], grads
 
     return {model.name: Mistaken}
 
@@ -110,16 +143,3 @@ def parameters_of(model, sizes, dtype):
                   "b": (H,), "W_vocab": (H, V), "b_vocab": (V,)}
     rng = np.random.default_rng(0)
     return {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
-
-
-def subject_with(name, mistake):
-    """{name: function} of any subject of the autograder, with a mistake or None."""
-    subject = autograder.SUBJECTS[name]
-    make = functions_with if name in autograder.LAYERS else \
-        rule_with if name in autograder.RULES else model_with
-    return make(subject, mistake)
-
-
-def subject_of(function):
-    """The subject that a function of the contract belongs to."""
-    return next(s for s in autograder.SUBJECTS.values() if function in s.functions)

@@ -444,7 +444,7 @@ def pays_ties_of_overlaps_elsewhere(forward, backward):
     return wrong
 
 
-@stealthy("softmax_loss")
+@stealthy("softmax_loss", verdict="warn")
 def shifts_only_where_float64_overflows(loss):
     def wrong(x, y):
         with np.errstate(over="ignore", invalid="ignore"):
@@ -612,7 +612,7 @@ def returns_a_masked_array(forward, backward):
     return lambda x: (np.ma.masked_array(np.maximum(x, 0), x <= 0), x)
 
 
-@stealthy("fc_backward")
+@stealthy("fc_backward", verdict="warn")
 def changes_the_shape_of_dout(forward, backward):
     def wrong(dout, cache):
         gradients = backward(dout, cache)

@@ -30,7 +30,7 @@ ALLOWED = {
     "fc_net": {"layers", "checks"},
     "cnn": {"layers", "checks"},
     "rnn": {"layers", "rnn_layers", "checks"},
-    "autograder": {"torch", "pytest"},
+    "autograder": {"grading", "pytest"},
     "experiment": {"checkpoint", "solver", "data", "matplotlib"},
     "mnist_train": {"experiment", "fc_net", "solver"},
     "cnn_train": {"experiment", "cnn", "layers", "solver"},

@@ -1,188 +1,38 @@
-"""The grader graded: every known mistake is caught and named, every right layer passes."""
-import functools
+"""The command and its reports, used as students, teachers and grading systems use them."""
+
+import csv
 import json
 import os
 import pathlib
+import re
+import shutil
+import signal
 import subprocess
 import sys
-import textwrap
+import time
+import zipfile
 
-import numpy as np
 import pytest
 
 import autograder
 import compare_graders
-import mistaken_layers
-from stealthy_layers import STEALTHY
-from unusual_layers import UNUSUAL
+from grading import contract, report
+from grading.judge import Verdict
+from grading.report import Report
+from test_teaching import with_python
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-GRADER = str(ROOT / "autograder.py")
-MISTAKE_IDS = [f"{m.function}-{m.name}" for m in autograder.MISTAKES]
+GRADER = ROOT / "autograder.py"
 
-
-@functools.cache
-def verdict_on(mistake, seed=0):
-    """The verdict on a function that makes this mistake and is right otherwise."""
-    return compare_graders.verdict_on(mistake, seed)
-
-
-# ---------------------------------------------------------------- the references
-
-@pytest.mark.parametrize("name", autograder.SUBJECTS)
-def test_the_references_and_their_gradients_pass(name):
-    functions = mistaken_layers.subject_with(name, None)
-    for function in functions:
-        verdict = autograder.grade_one(function, functions, seed=0)
-        assert verdict.status == "pass", verdict
-
-
-def torch_twins():
-    """{layer: function of torch tensors} for the layers, losses included."""
-    torch = pytest.importorskip("torch")
-    F = torch.nn.functional
-
-    def pool(x, pool_param):
-        size = pool_param["pool_height"], pool_param["pool_width"]
-        return F.max_pool2d(x, size, pool_param["stride"])
-
-    def step(x, prev_h, Wx, Wh, b):
-        return torch.tanh(x @ Wx + prev_h @ Wh + b)
-
-    def rnn(x, h0, Wx, Wh, b):
-        cell = torch.nn.RNN(x.shape[2], h0.shape[1], dtype=torch.float64)
-        values = {"weight_ih_l0": Wx.T, "weight_hh_l0": Wh.T, "bias_ih_l0": b,
-                  "bias_hh_l0": torch.zeros_like(b)}
-        return torch.func.functional_call(cell, values, (x, h0[None]))[0]
-
-    def temporal_loss(x, y, mask):
-        losses = F.cross_entropy(x.flatten(0, 1), y.flatten().long(), reduction="none")
-        return (losses * mask.flatten()).sum() / len(x)
-
-    return {"fc": lambda x, w, b: x.flatten(1) @ w + b, "relu": F.relu, "conv": F.conv2d,
-            "max_pool": pool, "softmax_loss": lambda x, y: F.cross_entropy(x, y.long()),
-            "rnn_step": step, "rnn": rnn, "word_embedding": lambda x, W: F.embedding(x.long(), W),
-            "temporal_fc": lambda x, w, b: x @ w + b, "temporal_softmax_loss": temporal_loss}
-
-
-@pytest.mark.parametrize("name", autograder.LAYERS)
-def test_the_references_equal_torch(name):
-    """PyTorch is the second oracle, for the outputs and for the gradients of every case."""
-    twin, layer = torch_twins()[name], autograder.LAYERS[name]
-    import torch
-    for case in autograder.cases_of(name, 0):
-        inputs = {key: dict(value) if isinstance(value, dict) else torch.tensor(value)
-                  for key, value in case.inputs.items()}
-        for key in layer.varied:
-            inputs[key].requires_grad_()
-        out = twin(*inputs.values())
-        truth = case.truth["loss" if layer.is_loss else "out"]
-        assert truth.difference(out.detach().numpy(), 1e-9, 1e-3) is None, case.describe()
-        out.backward(None if layer.is_loss else torch.tensor(case.dout))
-        for key in layer.varied:
-            gradient = inputs[key].grad.numpy()
-            assert case.truth[f"d{key}"].difference(gradient, 1e-7, case.floor) is None, \
-                (key, case.describe())
-
-
-# ---------------------------------------------------------------- the table of mistakes
-
-def test_the_table_covers_every_function():
-    assert len(autograder.MISTAKES) >= 60
-    assert {m.function for m in autograder.MISTAKES} == set(autograder.subject_names())
-    assert len(set(MISTAKE_IDS)) == len(MISTAKE_IDS)
-
-
-@pytest.mark.parametrize("mistake", autograder.MISTAKES, ids=MISTAKE_IDS)
-def test_mistake_is_caught_and_named(mistake):
-    verdict = verdict_on(mistake)
-    assert verdict.status == "fail"
-    assert mistake.name in verdict.mistakes, verdict
-    assert verdict.case and "unknown" not in verdict.diagnosis
-    named = [m for m in autograder.MISTAKES if m.function == mistake.function and
-             m.name in verdict.mistakes]
-    assert verdict.diagnosis.startswith(tuple(f"{m.output}: {m.sentence}" for m in named)), verdict
-    assert "call before" not in verdict.diagnosis and "does not see" not in verdict.diagnosis
-
-
-def test_an_overflow_is_named_however_the_formula_is_written():
-    def softmax_loss(x, y):
-        each = np.arange(len(y))
-        dx = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
-        dx[each, y] -= 1
-        return (np.log(np.exp(x).sum(axis=1)) - x[each, y]).mean(), dx / len(y)
-
-    verdict = autograder.grade_one("softmax_loss", {"softmax_loss": softmax_loss}, seed=0)
-    assert set(verdict.mistakes) == {"softmax_overflows", "softmax_dx_overflows"}, verdict
-
-
-@pytest.mark.parametrize("functions, wanted, label", UNUSUAL, ids=[entry[2] for entry in UNUSUAL])
-def test_right_but_unusual(functions, wanted, label):
-    for name in functions:
-        verdict = autograder.grade_one(name, functions, seed=0)
-        assert verdict.status == wanted, verdict
-
-
-@pytest.mark.parametrize("functions, name, wanted, label", STEALTHY, ids=[e[3] for e in STEALTHY])
-def test_wrong_in_one_corner(functions, name, wanted, label):
-    verdict = autograder.grade_one(name, functions, seed=0)
-    assert verdict.status == wanted, verdict
-
-
-def test_there_are_enough_unusual_ones():
-    assert len(UNUSUAL) >= 20
-
-
-def test_same_seed_same_verdicts():
-    mistake = next(m for m in autograder.MISTAKES if m.name == "fc_averages_dw")
-    first = verdict_on(mistake)
-    autograder.cases_of.cache_clear()
-    assert compare_graders.verdict_on(mistake) == first
-    assert compare_graders.verdict_on(mistake, seed=1).actual != first.actual
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 21))
-def test_verdicts_do_not_depend_on_the_seed(seed):
-    for mistake in autograder.MISTAKES:
-        verdict = verdict_on(mistake, seed)
-        assert verdict.status == "fail" and mistake.name in verdict.mistakes, (mistake.name, verdict)
-    for functions, wanted, label in UNUSUAL:
-        for name in functions:
-            verdict = autograder.grade_one(name, functions, seed)
-            assert verdict.status == wanted, (label, verdict)
-    for functions, name, wanted, label in STEALTHY:
-        verdict = autograder.grade_one(name, functions, seed)
-        assert verdict.status == wanted, (label, verdict)
-    for name in autograder.SUBJECTS:
-        functions = mistaken_layers.subject_with(name, None)
-        assert {autograder.grade_one(f, functions, seed).status for f in functions} == {"pass"}
-
-
-# ---------------------------------------------------------------- the course's kind of test
-
-def test_the_kind_of_test_that_courses_publish_catches_fewer(capsys):
-    counts = compare_graders.count_caught(verdict_on)
-    with capsys.disabled():
-        print("\n" + compare_graders.sentence_of(counts))
-    assert 0 < counts["theirs"] < counts["covered"] and counts["ours"] == counts["mistakes"]
-    for name in compare_graders.EXAMPLES:
-        assert compare_graders.course_accepts(name, None)
-
-
-def test_the_comparison_is_written_as_json(tmp_path, monkeypatch):
-    monkeypatch.setattr(autograder, "MISTAKES", autograder.MISTAKES[:8])
-    compare_graders.main(["--json", str(tmp_path / "counts.json")])
-    counts = json.loads((tmp_path / "counts.json").read_text())
-    assert counts["ours"] == counts["mistakes"] == 8
-    assert counts["functions"] == {"fc_forward": {"theirs": 3, "ours": 3, "mistakes": 3},
-                                   "fc_backward": {"theirs": 5, "ours": 5, "mistakes": 5}}
-
-
-# ---------------------------------------------------------------- files never seen before
-
-RELU = """
+RIGHT = """
 import numpy as np
+
+def fc_forward(x, w, b):
+    return x.reshape(len(x), -1) @ w + b, (x, w, b)
+
+def fc_backward(dout, cache):
+    x, w, b = cache
+    return (dout @ w.T).reshape(x.shape), x.reshape(len(x), -1).T @ dout, dout.sum(axis=0)
 
 def relu_forward(x):
     return np.maximum(x, 0), x
@@ -190,361 +40,469 @@ def relu_forward(x):
 def relu_backward(dout, cache):
     return dout * (cache > 0)
 """
-
-BROKEN = {      # what fc_forward does -> part of what is said about it
-    "raise RuntimeError('no idea')": "RuntimeError: no idea",
-    "raise NotImplementedError": "not written yet",
-    "pass": "returns None",
-    "return x.tolist(), None": "returns a list",
-    "return x.reshape(len(x), -1) @ w + b": "not the tuple (out, cache)",
-    "return (x.reshape(len(x), -1) @ w + b)[:, None], None": "shape",
-    "return (x.reshape(len(x), -1) @ w + b) + 0j, None": "not floating-point",
-    "b += 1; return x.reshape(len(x), -1) @ w + b, None": "changes b",
-    "import sys; sys.exit(0)": "SystemExit",
-    "import os; os._exit(3)": "Python itself ended (exit code 3)",
-    "while True: pass": "endless loop",
-    "import time; time.sleep(1000)": "does it wait for something",
-    "import ctypes; ctypes.string_at(0)": "Python itself ended",
-    "import os; os.fork() and os._exit(4); x = 1\n    while True: pass": "exit code 4",
-    "import os; os.write(1, b'noise' * 10**5); print('x' * 10**6)": "returns None",
-    "input('?')": "EOFError",
-}
+WRONG_DW = RIGHT.replace("-1).T @ dout", "-1).T @ dout / len(x)")
+ENDLESS = RIGHT.replace("return np.maximum(x, 0), x", "while True: pass")
+FUNCTIONS = ["fc_forward", "fc_backward", "relu_forward", "relu_backward"]
+POINTS = {"fc_forward": 1, "fc_backward": 4, "relu_forward": 2, "relu_backward": 3}
 
 
-def grade_source(tmp_path, source, names):
-    """Verdicts on a file with this source."""
-    path = tmp_path / "layers.py"
-    path.write_text(textwrap.dedent(source))
-    return autograder.grade_file(path, names)
+def run(*arguments, grader=GRADER, **options):
+    """Run the command; the result has returncode, stdout and stderr."""
+    return subprocess.run([sys.executable, str(grader), *map(str, arguments)], text=True,
+                          capture_output=True, **options)
 
 
-@pytest.mark.parametrize("body", BROKEN)
-def test_a_broken_function_hides_no_other(tmp_path, monkeypatch, body):
-    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
-    monkeypatch.setattr(autograder, "WAITING_PER_FUNCTION", 1)
-    source = f"def fc_forward(x, w, b):\n    {body}\n{RELU}"
-    verdicts = grade_source(tmp_path, source,
-                            ["fc_forward", "fc_backward", "relu_forward", "relu_backward"])
-    assert verdicts["fc_forward"].status == "fail"
-    assert BROKEN[body] in verdicts["fc_forward"].diagnosis
-    assert verdicts["fc_backward"].status == "missing"
-    assert verdicts["relu_forward"].status == verdicts["relu_backward"].status == "pass"
+@pytest.fixture
+def file(tmp_path):
+    """A function that writes a student's file and returns its path."""
+    def write(source, name="student.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source, encoding="utf-8")
+        return path
+    return write
 
 
-@pytest.mark.parametrize("source, said", [
-    ("import no_such_module", "ModuleNotFoundError"), ("def f(:", "SyntaxError"),
-    ("1 / 0", "ZeroDivisionError"), ("raise SystemExit", "SystemExit"),
-    ("import os; os._exit(1)", "exit code 1"), ("while True: pass", "endless loop"),
-    ("x = '\\0'[5]", "IndexError"),
-    ("class E(Exception):\n  def __str__(s): raise E\nraise E", "E:")])
-def test_a_file_that_cannot_be_imported_fails_everywhere(tmp_path, monkeypatch, source, said):
-    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
-    for verdict in grade_source(tmp_path, source, ["fc_forward", "softmax_loss"]).values():
-        assert verdict.status == "fail"
-        assert "cannot be imported" in verdict.diagnosis and said in verdict.diagnosis
+@pytest.fixture
+def points(tmp_path):
+    """A file with POINTS."""
+    path = tmp_path / "points.json"
+    path.write_text(json.dumps(POINTS))
+    return path
 
 
-@pytest.mark.parametrize("end, status, said", [
-    ("while True: pass", "warn", "square of the vocabulary"),
-    ("os.kill(os.getpid(), signal.SIGKILL)", "warn", "square of the vocabulary"),
-    ("raise MemoryError", "warn", "square of the vocabulary"),
-    ("os._exit(3)", "fail", "exit code 3"), ("return None", "fail", "returns None")])
-def test_what_is_too_large_for_the_machine_is_careless(tmp_path, monkeypatch, end, status, said):
-    monkeypatch.setattr(autograder, "SECONDS_PER_FUNCTION", 1)
-    source = f"""
-        import os, signal
-        def word_embedding_forward(x, W):
-            if len(W) == 70000:
-                {end}
-            return W[x], x
-    """
-    verdict, = grade_source(tmp_path, source, ["word_embedding_forward"]).values()
-    assert verdict.status == status and said in verdict.diagnosis
+def functions_in(source):
+    """{name: function} that a source defines."""
+    names = {}
+    exec(source, names)
+    return {name: names[name] for name in FUNCTIONS}
 
 
-@pytest.mark.parametrize("name", ["student", "student.txt", "layers.py"])
-def test_a_file_may_have_any_name_and_be_a_link(tmp_path, name):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "submission.txt").write_text("import helper\n" + RELU)
-    (tmp_path / "helper.py").write_text("")
-    (tmp_path / name).symlink_to(tmp_path / "elsewhere" / "submission.txt")
-    verdict, = autograder.grade_file(tmp_path / name, ["relu_forward"]).values()
-    assert verdict.status == "pass", verdict
+# ---------------------------------------------------------------- check() and the Report
 
-
-def test_a_notebook_is_to_be_exported(tmp_path):
-    (tmp_path / "layers.ipynb").write_text("{}")
-    verdict, = autograder.grade_file(tmp_path / "layers.ipynb", ["relu_forward"]).values()
-    assert verdict.status == "fail" and "export it as .py" in verdict.diagnosis
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_file_that_forks_is_graded_once(tmp_path):
-    path = tmp_path / "layers.py"
-    path.write_text("import os\nos.fork()\n" + RELU)
-    names, said = ["relu_forward", "relu_backward"], []
-    autograder.grade_file(path, names, progress=said.append)
-    assert [verdict.name for verdict in said] == names
-
-
-def test_printing_does_no_harm(tmp_path):
-    source = "print('{\"stage\": \"end\"}')\nimport os\nos.write(1, b'noise\\n')\n" + \
-        RELU.replace("return", "print('hello'); return")
-    verdicts = grade_source(tmp_path, source, ["relu_forward", "relu_backward"])
-    assert {v.status for v in verdicts.values()} == {"pass"}
-
-
-def test_neighbours_can_be_imported_and_nothing_is_left_behind(tmp_path):
-    (tmp_path / "helper.py").write_text("import numpy as np\n")
-    verdicts = grade_source(tmp_path, RELU.replace("import numpy", "from helper import np\nimport numpy"),
-                            ["relu_forward"])
-    assert verdicts["relu_forward"].status == "pass"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["helper.py", "layers.py"]
-
-
-def test_the_graders_own_neighbours_cannot_be_imported(tmp_path):
-    verdicts = grade_source(tmp_path, "from rnn_layers import rnn_step_forward\n" + RELU,
-                            ["relu_forward"])
-    assert "No module named 'rnn_layers'" in verdicts["relu_forward"].diagnosis
-
-
-# ---------------------------------------------------------------- what backward leaves untouched
-
-def relu_forward(x):
-    return np.maximum(x, 0), [x]
-
-
-def conv_functions():
-    return mistaken_layers.subject_with("conv", None)
-
-
-def changes_dout(dout, cache):
-    dout[cache[0] <= 0] = 0
-    return dout
-
-
-def changes_x(dout, cache):
-    cache[0][...] = dout * (cache[0] > 0)
-    return cache[0].copy()
-
-
-def empties_its_cache(dout, cache):
-    return dout * (cache.pop() > 0)
-
-
-@pytest.mark.parametrize("backward, status, said", [
-    (changes_dout, "fail", "changes dout"), (changes_x, "fail", "changes x"),
-    (empties_its_cache, "warn", "cannot be called twice")])
-def test_what_backward_may_not_do(backward, status, said):
-    verdict = autograder.grade_one("relu_backward", {"relu_forward": relu_forward,
-                                                     "relu_backward": backward}, 0)
-    assert verdict.status == status and said in verdict.diagnosis
-
-
-def test_a_cache_in_a_global_variable_fails():
-    kept = {}
-
-    def forward(x):
-        kept["x"] = x
-        return np.maximum(x, 0), None
-
-    functions = {"relu_forward": forward,
-                 "relu_backward": lambda dout, cache: dout * (kept["x"] > 0)}
-    assert autograder.grade_one("relu_backward", functions, 0).status == "fail"
-
-
-def test_backward_that_fits_a_wrong_forward_is_told_so():
-    right = conv_functions()
-
-    def forward(x, w):
-        out, cache = right["conv_forward"](x, 1.5 * w)
-        return out, cache
-
-    def backward(dout, cache):
-        dx, dw = right["conv_backward"](dout, cache)
-        return dx, 1.5 * dw
-
-    verdict = autograder.grade_one("conv_backward", {"conv_forward": forward,
-                                                     "conv_backward": backward}, 0)
-    assert verdict.status == "fail" and "mend that first" in verdict.diagnosis
-
-
-def test_an_unknown_mistake_is_called_unknown():
-    verdict = autograder.grade_one("relu_forward", {
-        "relu_forward": lambda x: (np.where(x > 0, x, 0) * 1.001, x)}, 0)
-    assert verdict.status == "fail" and "unknown mistake" in verdict.diagnosis
-    assert verdict.place and verdict.expected != verdict.actual
-
-
-@pytest.mark.parametrize("function, order", [
-    ("fc_backward", ("dw", "dx", "db")), ("fc_backward", ("dx", "db", "dw")),
-    ("conv_backward", ("dw", "dx")), ("rnn_backward", ("dx", "dh0", "dWh", "dWx", "db")),
-    ("softmax_loss", ("dx", "loss"))])
-def test_results_in_the_wrong_order_are_told_so(function, order):
-    layer = mistaken_layers.subject_of(function)
-    names = ("loss", "dx") if layer.is_loss else layer.gradient_names
-    right = mistaken_layers.subject_with(layer.name, None)
-
-    def wrong(*arguments):
-        results = dict(zip(names, right[function](*arguments)))
-        return tuple(results[name] for name in order)
-
-    verdict = autograder.grade_one(function, {**right, function: wrong}, seed=0)
-    assert verdict.status == "fail" and verdict.diagnosis == \
-        f"the results come in the wrong order: ({', '.join(order)}) is returned where " \
-        f"({', '.join(names)}) is asked for"
-
-
-def test_only_here_is_said_of_few_failures_alone():
-    right = conv_functions()
-    forward = {"conv_forward": lambda x, w: (right["conv_forward"](x, w)[0][:, :, ::2, ::2], x)}
-    verdict = autograder.grade_one("conv_forward", forward, seed=0)
-    assert verdict.status == "fail" and "only here" not in verdict.diagnosis
-
-
-def pools_absolute_values(right):
-    return {"max_pool_forward": lambda x, pool_param: right["max_pool_forward"](abs(x), pool_param)}
-
-
-def adds_1e_7(right):
-    def loss(x, y):
-        value, dx = right["softmax_loss"](x, y)
-        return -np.log(np.exp(-value) + 1e-7), dx
-    return {"softmax_loss": loss}
-
-
-@pytest.mark.parametrize("tamper", [pools_absolute_values, adds_1e_7])
-def test_a_layer_that_keeps_nothing_is_not_said_to_remember(tamper):
-    name, = tamper({})
-    subject = mistaken_layers.subject_of(name).name
-    verdict = autograder.grade_one(name, tamper(mistaken_layers.subject_with(subject, None)), 0)
-    assert verdict.status == "fail" and "unknown mistake" in verdict.diagnosis
-    assert "call" not in verdict.diagnosis
-
-
-def test_a_layer_that_remembers_is_told_so():
-    functions, name = next(entry[:2] for entry in STEALTHY
-                           if entry[3] == "fc_forward-remembers_by_all_but_the_bias")
-    verdict = autograder.grade_one(name, functions, seed=0)
-    assert verdict.diagnosis.startswith("fc_forward gives a wrong result when only b has changed")
-
-
-# ---------------------------------------------------------------- reports and the command line
-
-def test_check_in_a_notebook():
-    report = autograder.check(*mistaken_named("fc_backward", "fc_averages_db"))
-    assert "fc_forward               pass" in repr(report)
-    assert "averaged over the batch" in repr(report) and "1 of 2 right" in repr(report)
-    assert report._repr_html_().count("<tr>") == 2 and "FAIL" in report._repr_html_()
+def test_check_in_a_notebook(capfd):
+    functions = functions_in(WRONG_DW)
+    checked = autograder.check(functions["fc_forward"], functions["fc_backward"])
+    assert re.search(r"^fc_forward +pass$", repr(checked), re.MULTILINE)
+    assert "is divided by" in repr(checked) and "1 of 2 right" in repr(checked)
+    assert checked._repr_html_().count("<tr>") == 2 and "FAIL" in checked._repr_html_()
+    assert checked.score(4) == checked.score({"fc_forward": 2, "fc_backward": 5}) == 2.0
+    assert type(checked.score(4)) is float
+    with pytest.raises(AssertionError, match="fc_backward +FAIL"):
+        checked.raise_if_failed()
+    autograder.check(functions["fc_forward"]).raise_if_failed()
     with pytest.raises(ValueError, match="nothing_known"):
         autograder.check(type("nothing_known", (), {}))
+    assert capfd.readouterr() == ("", "")
 
 
-class Speechless(Exception):
-    """An exception whose message cannot be had."""
-
-    def __str__(self):
-        raise RuntimeError
-
-
-def raises_speechlessly(w, dw, config):
-    raise Speechless
-
-
-@pytest.mark.parametrize("sgd, said", [
-    (lambda w, dw, config: (w - config["learning_rate"] * dw, None), "a NoneType for config"),
-    (lambda w, dw, config: (w - config["learning_rate"] * dw, {}), "without learning_rate"),
-    (raises_speechlessly, "sgd raised Speechless")])
-def test_check_survives_what_it_is_given(sgd, said):
-    sgd.__name__ = "sgd"
-    verdicts = autograder.check(sgd, *mistaken_named("fc_backward", "fc_averages_db")).verdicts
-    assert [v.status for v in verdicts] == ["fail", "pass", "fail"]
-    assert said in verdicts[0].diagnosis and "disturbed" not in verdicts[0].diagnosis
+@pytest.mark.parametrize("statuses, worth, score", [
+    (["pass", "warn", "fail", "missing"], None, 2.0),
+    (["pass", "pass"], 3, 3.0),
+    (["pass", "fail", "not judged", "not judged"], None, 2.0),       # half of what is judged
+    (["fail", "not judged"], 10, 0.0),
+    (["not judged"], None, 0.0),
+    (["pass", "not judged, too late"], None, 1.0),
+    (["pass", "fail", "not judged"], {"f0": 3, "f1": 1, "f2": 4}, 6.0),
+    (["pass", "fail"], {"f0": 3}, 3.0),
+    ([], None, 0.0)])
+def test_points(statuses, worth, score):
+    verdicts = {f"f{i}": Verdict(f"f{i}", status.removesuffix(", too late"),
+                                 timed_out="late" in status) for i, status in enumerate(statuses)}
+    assert Report(verdicts).score(worth) == pytest.approx(score)
 
 
-def mistaken_named(function, name):
-    """The functions of a subject with a mistake, carrying the names of the contract."""
-    mistake = next(m for m in autograder.MISTAKES if (m.function, m.name) == (function, name))
-    subject = mistaken_layers.subject_of(function)
-    functions = mistaken_layers.subject_with(subject.name, mistake)
-    for key, value in functions.items():
-        value.__name__ = key
-    return functions.values()
+def test_points_on_something_else_are_refused():
+    with pytest.raises(ValueError, match="adam"):
+        Report({"sgd": Verdict("sgd", "pass")}).score({"sgd": 1, "adam": 1})
 
 
-def run(*arguments, **options):
-    """The command line, in a process."""
-    return subprocess.run([sys.executable, GRADER, *map(str, arguments)], capture_output=True,
-                          text=True, timeout=120, **options)
+def test_lines_fit_and_one_cause_is_said_once(monkeypatch, tmp_path):
+    cause = "layers.py cannot be imported: np.float is gone from NumPy: write float. " * 2
+    verdicts = [Verdict("fc_forward", "fail", cause), Verdict("fc_backward", "fail", cause),
+                Verdict("adam", "fail", "w is wrong.", "w (2,)", "w[0]", 1.0, float("inf"),
+                        derivation="ReLU"),
+                Verdict("sgd", "not judged", "Mend sgd first.")]
+    text = Report({v.name: v for v in verdicts}).text(width=60)
+    assert max(map(len, text.split("\n0 of 4")[0].splitlines())) <= 60
+    assert text.count("np.float is gone") == 2
+    assert "fc_backward                 FAIL (as above)" in text
+    lines = text.splitlines()
+    at = lines.index("adam                        FAIL")
+    assert [line.strip() for line in lines[at + 1:at + 5]] == [
+        "w is wrong.", "case: w (2,)", "w[0]: expected 1, got inf",
+        'see docs/derivations.md, "ReLU"']
+    assert [line.split("  ")[0] for line in lines[-2:]] == ["fail", "not judged"]   # the legend
+    monkeypatch.setattr(report, "HOME", tmp_path)
+    assert "derivations.md" not in Report({"adam": verdicts[2]}).text()
+    assert "w is wrong" not in Report({"adam": verdicts[2]}).text(brief=True)
 
 
-def test_one_file_and_its_json(tmp_path):
-    (tmp_path / "student.py").write_text(RELU.replace("cache > 0", "cache > 1"))
-    done = run("relu", "--layers", tmp_path / "student.py", "--json", tmp_path / "out.json",
-               "--seed", 5)
-    assert done.returncode == 1 and "1 of 2 right" in done.stdout and "\033" not in done.stdout
-    written = json.loads((tmp_path / "out.json").read_text())
-    assert written["seed"] == 5 and written["results"]["relu_forward"]["status"] == "pass"
-    assert written["results"]["relu_backward"]["mistakes"] == ["relu_compares_with_1"]
-    assert 'see docs/derivations.md, "ReLU"' in done.stdout
+def test_what_is_not_there_takes_no_line_of_its_own():
+    verdicts = [Verdict("fc_forward", "missing", "not in a.py"), Verdict("sgd", "pass"),
+                Verdict("relu_forward", "fail", "not written yet"),
+                Verdict("adam", "missing", "not in a.py")]
+    assert Report({v.name: v for v in verdicts}).text().splitlines()[:4] == [
+        "sgd                         pass", "relu_forward                FAIL (not written yet)",
+        "missing: fc_forward, adam (not in a.py)", ""]
 
 
-def test_json_holds_no_nan(tmp_path):
-    (tmp_path / "student.py").write_text(RELU.replace("np.maximum(x, 0)", "x / 0"))
-    run("relu_forward", "--layers", tmp_path / "student.py", "--json", tmp_path / "out.json")
-    written = json.loads((tmp_path / "out.json").read_text(), parse_constant=pytest.fail)
+def test_lines_keep_the_order_of_the_names():
+    lines = report.Lines(["sgd", "adam"])
+    assert list(lines.add(Verdict("adam", "pass"))) == []
+    assert [line.split()[0] for line in lines.add(Verdict("sgd", "pass"))] == ["sgd", "adam"]
+
+
+# ---------------------------------------------------------------- the command on files
+
+def test_the_known_functions_of_any_file_are_graded(file, tmp_path):
+    for name in ("checks.py", "layers.py"):
+        shutil.copy(ROOT / name, tmp_path)
+    mine = file((ROOT / "rnn_layers.py").read_text(), "my_rnn.py")
+    done = run(mine, "word_embedding")
+    assert done.returncode == 0 and "2 of 2 right" in done.stdout and not done.stderr
+    assert set(report.found_in([mine])) == {
+        name for name, function in contract.FUNCTIONS.items() if function.file == "rnn_layers"}
+
+
+def test_two_files_that_share_a_role(file):
+    first, second = RIGHT.split("def relu_forward")
+    done = run(file(first, "fc.py"), file("import numpy as np\ndef relu_forward" + second, "b.py"))
+    assert done.returncode == 0 and "4 of 4 right" in done.stdout, done.stdout
+
+
+def test_of_two_files_the_one_with_the_right_name_counts(file):
+    paths = [file(RIGHT, "a_copy.py"), file(RIGHT, "layers.py"), file(RIGHT, "z_copy.py")]
+    assert set(report.found_in(paths).values()) == {paths[1]}
+
+
+def test_json_and_the_same_bytes_for_the_same_seed(file, points, tmp_path):
+    path = file(WRONG_DW)
+    runs = []
+    for _ in range(2):
+        done = run(path, "--points", points, "--json", tmp_path / "out.json", "--seed", 1)
+        runs.append((done.stdout, (tmp_path / "out.json").read_bytes()))
+    assert runs[0] == runs[1] and done.returncode == 1 and "6 of 10 points" in done.stdout
+    written = json.loads(runs[0][1], parse_constant=pytest.fail)
+    assert written["seed"] == 1 and written["points"] == POINTS and written["score"] == 6
+    assert written["earned"]["fc_backward"] == 0 and written["version"] == report.version()
+    assert written["files"] == {"student.py": report.sha256(path)}
+    wrong = written["results"]["fc_backward"]
+    assert wrong["status"] == "fail" and wrong["mistakes"] and wrong["place"].startswith("dw[")
+    other = run_json(path, tmp_path, "--seed", 2)["results"]["fc_backward"]
+    assert wrong["actual"] != other["actual"]
+
+
+def run_json(path, tmp_path, *arguments):
+    """What --json writes about a file."""
+    run(path, "--json", tmp_path / "more.json", *arguments)
+    return json.loads((tmp_path / "more.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_json_holds_no_nan(file, tmp_path):
+    written = run_json(file(RIGHT.replace("np.maximum(x, 0)", "x / 0")), tmp_path)
     assert written["results"]["relu_forward"]["actual"] in ("inf", "-inf", "nan")
 
 
-def test_a_terminal_without_greek_letters_loses_nothing(tmp_path):
-    source = RELU.replace("return np.maximum(x, 0), x", "raise ValueError('Σ ᵀ √')")
-    (tmp_path / "student.py").write_text(source, encoding="utf-8")
-    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
-    done = run("relu", "--layers", tmp_path / "student.py", "--json", tmp_path / "out.json",
-               env=environment)
-    assert done.returncode == 1 and not done.stderr and "ValueError: ? ? ?" in done.stdout
-    assert len(json.loads((tmp_path / "out.json").read_text())["results"]) == 2
+def test_a_function_that_was_asked_for_is_missing(file):
+    path = file(RIGHT)
+    assert run(path, "relu").returncode == 0
+    done = run(path, "relu", "adam", "sgd")
+    assert done.returncode == 1 and "\nmissing: sgd, adam (not in the files given)\n" in done.stdout
+    done = run("relu", "--layers", file(RIGHT.replace("def relu_b", "def b"), "x.txt"))
+    assert done.returncode == 1 and "\nmissing: relu_backward (not in x.txt)\n" in done.stdout
+
+
+def test_an_import_in_vain_is_told_once(file):
+    uses_it = "return missing_sums.dot(x)"
+    source = RIGHT.replace("return x.reshape(len(x), -1) @ w + b", uses_it).replace(
+        "return np.maximum(x, 0)", uses_it)
+    done = run(file("import missing_sums\n" + source), "relu_forward", "fc_forward", env={
+        **os.environ, "COLUMNS": "100"})
+    assert done.stdout.count("missing_sums is not there") == 1, done.stdout
+    for name in ("fc_forward", "relu_forward"):
+        assert re.search(rf"^    {name} uses what is not there \(student.py, line \d+: return miss",
+                         done.stdout, re.MULTILINE), done.stdout
+
+
+def test_a_terminal_without_greek_letters_loses_nothing(file):
+    source = RIGHT.replace("return np.maximum(x, 0), x", "raise ValueError('Σ ᵀ √')")
+    done = run(file(source), env={**os.environ, "PYTHONIOENCODING": "cp1252"})
+    assert done.returncode == 1 and not done.stderr and "? ? ?" in done.stdout
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a pipe that nobody reads ends otherwise")
-def test_output_may_be_cut_off():
-    grader = subprocess.Popen([sys.executable, GRADER, "relu"], stdout=subprocess.PIPE,
+def test_output_may_be_cut_off(file):
+    grader = subprocess.Popen([sys.executable, GRADER, file(RIGHT)], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True)
     grader.stdout.close()
     assert grader.wait(timeout=120) == 1 and not grader.stderr.read()
 
 
-def test_missing_counts_where_it_was_asked_for(tmp_path):
-    (tmp_path / "autograder.py").write_text(pathlib.Path(GRADER).read_text())
-    (tmp_path / "optim.py").write_text("def sgd(w, dw, config):\n"
-                                       "    return w - config['learning_rate'] * dw, config\n")
-    alone = str(tmp_path / "autograder.py")
+def test_wrong_commands_and_nothing_to_grade(file, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.json").write_text('{"fc_foreward": 1}')
+    (tmp_path / "nan.json").write_text('{"fc_forward": NaN}')
+    file(RIGHT, "student.ipynb")
+    for arguments in (["no_such_layer"], ["--seed", "-1"], ["nowhere.py"], ["--shard", "3/2"],
+                      ["adam", "--layers", file(RIGHT)], [file("x = 1", "none.py")], ["empty"],
+                      ["student.ipynb"], ["relu", "--points", "bad.json"], ["--budget", "nan"],
+                      ["--points", "nan.json"], ["--points", "nowhere.json"],
+                      ["--submissions", "empty"], ["--submissions", "nowhere"],
+                      ["--key", "nowhere.npz"], ["student.py", "--json", "empty"]):
+        done = run(*arguments, cwd=tmp_path)
+        assert done.returncode == 2, arguments
+        assert "error: " in done.stderr and "Traceback" not in done.stderr, arguments
 
-    def code(*arguments):
-        return subprocess.run([sys.executable, alone, *arguments], capture_output=True).returncode
 
-    assert code("sgd") == 0
-    assert code("conv") == 1            # asked for, and there is no layers.py
-    assert code() == 1                  # adam is missing from a file that exists
-    (tmp_path / "optim.py").unlink()
-    assert code() == 0                  # nothing is there yet, and nothing failed
+def test_the_help_says_what_the_verdicts_mean():
+    said = run("--help").stdout
+    assert all(f"\n{status}" in said for status in report.MEANINGS)
+    assert "conv_backward               layers.py" in run("--list").stdout
 
 
-def test_wrong_commands():
-    for arguments in (["no_such_layer"], ["--seed", "-1"], ["adam", "--layers", "x.py"],
-                      ["--layers", ""], ["relu", "--json", ""]):
-        done = run(*arguments)
-        assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "conv_backward            layers.py" in run("--list").stdout
+def test_strict_and_brief(file):
+    careless = file(RIGHT.replace("dout * (cache > 0)", "np.float64(1) * dout * (cache > 0) "
+                                  "if dout.dtype == float else (dout * (cache > 0)).astype(float)"))
+    lenient, strict = run(careless, "relu_backward"), run(careless, "relu_backward", "--strict")
+    assert "warn" in lenient.stdout and lenient.returncode == 0
+    assert "FAIL" in strict.stdout and strict.returncode == 1
+    assert "float" not in run(careless, "relu_backward", "--brief").stdout
 
 
 def test_pytest_collects_the_grader():
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
                            "autograder.py", "-k", "relu"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "2 passed" in done.stdout
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout
 
 
+@pytest.mark.long
 def test_the_project_gets_full_marks():
     done = run()
     assert done.returncode == 0 and "FAIL" not in done.stdout and "warn" not in done.stdout
+    count = len(contract.FUNCTIONS)
+    assert f"{count} of {count} right: {count} pass" in done.stdout
 
+
+# ---------------------------------------------------------------- Gradescope
+
+FORMAT = {"text", "html", "simple_format", "md", "ansi"}.__contains__
+VISIBILITY = {"visible", "hidden", "after_due_date", "after_published"}.__contains__
+NUMBER, TEXT, OBJECT = (lambda value, kind=kind: type(value) in kind
+                        for kind in ((int, float), (str,), (dict,)))
+TEST_FIELDS = {
+    "score": NUMBER, "max_score": NUMBER, "status": {"passed", "failed"}.__contains__,
+    "name": TEXT, "name_format": FORMAT, "number": TEXT, "output": TEXT, "output_format": FORMAT,
+    "tags": lambda tags: all(map(TEXT, tags)), "visibility": VISIBILITY, "extra_data": OBJECT}
+FIELDS = {
+    "score": NUMBER, "execution_time": NUMBER, "output": TEXT, "output_format": FORMAT,
+    "test_output_format": FORMAT, "test_name_format": FORMAT, "visibility": VISIBILITY,
+    "stdout_visibility": VISIBILITY, "extra_data": OBJECT,
+    "tests": lambda tests: all(fits(test, TEST_FIELDS) for test in tests),
+    "leaderboard": lambda rows: all({"name", "value"} <= set(row) for row in rows)}
+
+
+def fits(value, fields):
+    """Whether an object has only these fields, with values as they are asked for."""
+    return all(name in fields and fields[name](content) for name, content in value.items())
+
+
+def results_of(path):
+    """Gradescope's results.json, which must follow the schema and hold all points."""
+    results = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert fits(results, FIELDS) and all("score" in test for test in results["tests"])
+    assert [test["name"] for test in results["tests"]] == list(POINTS)
+    assert sum(test["max_score"] for test in results["tests"]) == sum(POINTS.values())
+    return {test["name"]: test for test in results["tests"]}, results
+
+
+@pytest.fixture
+def gradescope(tmp_path, points):
+    """A function that makes and unpacks an upload, as /autograder, and grades files there."""
+    def grade(files, *arguments):
+        done = run("--points", points, "--make-gradescope", tmp_path / "upload.zip", *arguments)
+        assert done.returncode == 0 and "10 points" in done.stdout, done.stderr
+        home = tmp_path / "autograder"
+        for folder in ("source", "submission", "results"):
+            (home / folder).mkdir(parents=True)
+        subprocess.run([sys.executable, "-m", "zipfile", "-e", tmp_path / "upload.zip",
+                        home / "source"], check=True)
+        with zipfile.ZipFile(tmp_path / "upload.zip") as archive:
+            for entry in archive.infolist():
+                os.chmod(home / "source" / entry.filename, entry.external_attr >> 16)
+        shutil.copy(home / "source" / "run_autograder", home)
+        for name, source in files.items():
+            path = home / "submission" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source)
+        subprocess.run([home / "run_autograder"], cwd=home, env=with_python(tmp_path), check=True,
+                       capture_output=True)
+        return results_of(home / "results" / "results.json")
+    return grade
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Gradescope runs Linux")
+@pytest.mark.parametrize("stored_key", [False, True])
+def test_a_submission_in_gradescope(gradescope, tmp_path, stored_key):
+    key = tmp_path / "key.npz"
+    if stored_key:
+        assert run("--make-key", key, "fc", "relu").returncode == 0
+    tests, results = gradescope({"hw4/code/layers.py": WRONG_DW}, "--hidden", "fc_backward",
+                                *(["--key", key] if stored_key else []))
+    assert (tmp_path / "autograder" / "source" / "grading" / "references.py").exists() != stored_key
+    assert {name: test["score"] for name, test in tests.items()} == {**POINTS, "fc_backward": 0}
+    assert "is divided by" in tests["fc_backward"]["output"]
+    assert tests["fc_backward"]["visibility"] == "after_due_date"
+    assert tests["fc_forward"]["visibility"] == "visible" and "FAIL" not in results["output"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Gradescope runs Linux")
+def test_an_empty_submission_in_gradescope_has_results(gradescope):
+    tests, _ = gradescope({"notes.txt": "sorry"}, "--brief", "--strict")
+    assert all(test["score"] == 0 and test["status"] == "failed" for test in tests.values())
+
+
+def test_brief_results_hold_no_diagnosis(file, points, tmp_path):
+    results = tmp_path / "new folder" / "results.json"
+    run(file(WRONG_DW), "--points", points, "--gradescope", results, "--brief")
+    tests, _ = results_of(results)
+    assert "FAIL" in tests["fc_backward"]["output"] and "divided" not in json.dumps(tests)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize("source, passed", [
+    (RIGHT.replace("fc_forward(x, w, b):", "fc_forward(x, w, b):\n    while True: pass"), 0),
+    (ENDLESS, 2)])
+def test_results_are_there_before_the_first_function_and_after_each(
+        file, points, tmp_path, source, passed):
+    path, results = file(source), tmp_path / "results.json"
+    grader = subprocess.Popen([sys.executable, GRADER, path, "--points", points, "--gradescope",
+                               results], stdout=subprocess.DEVNULL)
+    done = 0
+    for _ in range(600):
+        time.sleep(0.05)
+        if results.is_file():
+            tests, _ = results_of(results)
+            done = sum(test["status"] == "passed" for test in tests.values())
+            if done >= passed:
+                break
+    grader.send_signal(signal.SIGKILL)
+    grader.wait()
+    waiting = list(POINTS)[passed]
+    assert done >= passed and "ended before" in results_of(results)[0][waiting]["output"]
+
+
+# ---------------------------------------------------------------- a folder of submissions
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A folder with submissions of many kinds."""
+    folder = tmp_path_factory.mktemp("course") / "submissions"
+    sources = {"ada/layers.py": RIGHT, "bob/hw4/my_layers.py": WRONG_DW, "eve/layers.py": ENDLESS,
+               "joy/layers.py": "import os\nos.kill(os.getppid(), 9)\n" + RIGHT}
+    for name, source in sources.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(source)
+    (folder / "empty").mkdir()
+    (folder / "broken.zip").write_bytes(b"PK\3\4 and no more")
+    for name, entry, content in (("zoe", "hw/layers.py", RIGHT), ("sly", "../../layers.py", RIGHT),
+                                 ("big", "layers.py", "#" * (report.LARGEST_FILE + 1))):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(entry, content)
+    (folder / "mia").mkdir()                    # as Moodle exports them
+    shutil.copy(folder / "zoe.zip", folder / "mia")
+    (folder.parent / "points.json").write_text(json.dumps(POINTS))
+    return folder
+
+
+def grade_course(course, out, *arguments):
+    """Grade the folder; returns {student: row of grades.csv} and what was run."""
+    done = run("--submissions", course, "--out", out, "--points", course.parent / "points.json",
+               "--seconds", 4, *arguments)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    with open(out / "grades.csv", newline="", encoding="utf-8") as table:
+        return {row["student"]: row for row in csv.DictReader(table)}, done
+
+
+@pytest.mark.long
+def test_a_folder_of_submissions(course, tmp_path):
+    rows, done = grade_course(course, tmp_path / "out")
+    assert list(rows) == ["ada", "big", "bob", "broken", "empty", "eve", "joy", "mia", "sly", "zoe"]
+    totals = {student: float(row["total"]) for student, row in rows.items()}
+    assert totals["ada"] == totals["zoe"] == totals["mia"] == 10 and totals["bob"] == 6
+    assert totals["broken"] == totals["sly"] == totals["big"] == totals["empty"] == 0
+    assert rows["eve"]["timed_out"].startswith("relu_forward") and totals["eve"] >= 5
+    assert {student for student, row in rows.items() if row["note"]} == \
+        {"big", "broken", "empty", "sly"}
+    for student, said in (("broken", "cannot be unpacked"), ("sly", "'../../layers.py'"),
+                          ("big", "more than 5,000,000 bytes"), ("empty", "no .py file")):
+        assert said in rows[student]["note"]
+    assert "minutes left" in done.stderr and "submissions in" in done.stderr
+    page = (tmp_path / "out" / "class.html").read_text()
+    assert "://" not in page
+    assert all(f'href="students/{student}.txt"' in page for student in rows)
+    assert "is divided by" in (tmp_path / "out" / "students" / "bob.txt").read_text()
+    assert not list(course.parent.glob("layers.py"))
+
+
+@pytest.fixture
+def small_course(course, tmp_path):
+    """A folder with three submissions of its own."""
+    for student in ("ada", "bob"):
+        shutil.copytree(course / student, tmp_path / "submissions" / student)
+    shutil.copy(course / "zoe.zip", tmp_path / "submissions")
+    shutil.copy(course.parent / "points.json", tmp_path)
+    return tmp_path / "submissions"
+
+
+@pytest.mark.long
+def test_what_has_not_changed_is_not_graded_again(small_course, tmp_path):
+    first, _ = grade_course(small_course, tmp_path / "out")
+    again, done = grade_course(small_course, tmp_path / "out")
+    assert first == again and not done.stderr
+    (small_course / "bob" / "hw4" / "my_layers.py").write_text(RIGHT)
+    mended, done = grade_course(small_course, tmp_path / "out")
+    assert mended["bob"]["total"] == "10.0" and "ada" not in done.stderr
+    _, done = grade_course(small_course, tmp_path / "out", "--seed", 1)
+    assert "ada" in done.stderr and "bob" in done.stderr
+
+
+@pytest.mark.long
+def test_shards_make_the_same_book(small_course, tmp_path):
+    rows, _ = grade_course(small_course, tmp_path / "whole")
+    first, _ = grade_course(small_course, tmp_path / "parts", "--shard", "1/2")
+    assert list(first) == ["ada", "zoe"]
+    both, _ = grade_course(small_course, tmp_path / "parts", "--shard", "2/2")
+    assert both == rows
+    for name in ("grades.csv", "class.html"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_grader_that_dies_costs_one_row():
+    tasks = {"ada": (2,), "bob": (0,)}
+    results = dict(report.each_in_a_process(exit_or_double, tasks, workers=2))
+    assert results == {"ada": 4, "bob": None}
+
+
+def exit_or_double(value):
+    """Twice the value, or the end of this process."""
+    return 2 * value or os._exit(1)
+
+
+# ---------------------------------------------------------------- the course's kind of test
+
+def test_the_comparison_with_published_tests_is_written_as_json(tmp_path, monkeypatch):
+    some = [m for m in compare_graders.MISTAKES if m.function.startswith("fc_")][2:12:2]
+    monkeypatch.setattr(compare_graders, "MISTAKES", some)
+    compare_graders.main(["--json", str(tmp_path / "counts.json")])
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    assert counts["mistakes"] == counts["covered"] == counts["ours"] == len(some)
+    assert 0 < counts["theirs"] <= counts["ours"] and 0 < counts["named"] <= counts["ours"]
+    rows = counts["functions"]
+    assert set(rows) == {"fc_forward", "fc_backward"}
+    assert sum(row["theirs"] for row in rows.values()) == counts["theirs"]
+
+
+@pytest.mark.parametrize("name", compare_graders.EXAMPLES)
+def test_published_tests_pass_what_is_right(name):
+    assert compare_graders.course_accepts(name, None)
