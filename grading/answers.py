@@ -640,7 +640,7 @@ def rnn_step_cases(cases, rng):
 def rnn_cases(cases, rng):
     """Sizes (T, N, D, H), time-major."""
     small = {**SENTENCES, "very large weights": (2, 2, 2, 2, 6.0)}
-    long = {"T is large": (300, 2, 1, 2), "N is large": (2, 1030, 3, 2),
+    long = {"T is large": (320, 2, 1, 2), "N is large": (2, 1030, 3, 2),
             "D is large": (2, 3, 100, 2), "H is large": (3, 2, 2, 70)}
     # One large weight for 70 steps would be too curved for central differences.
     cases.add_shapes(rnn_draw, small, long, pairs=4, broad=((3, 67, 66, 69), (70, 66, 2, 1, 0.5)))
