@@ -916,9 +916,12 @@ def draw_two_layer(rng):
                                      ("labels are int32", (4, 1, 2, 3), 0.0),
                                      ("N = D = H = C", (3, 3, 3, 3), 0.0),
                                      ("labels are uint8", (300, 2, 2, 3), 0.0)):
-        W1, b1 = rng.standard_normal((D, H)), rng.standard_normal(H)
-        X = rng.standard_normal((20 * N, D))
-        X = X[np.abs(references.fc(X, W1, b1)).min(axis=1) > 0.05][:N]
+        active = np.zeros(1, bool)
+        while active.all() or not active.any():     # a dead layer would hide what is wrong
+            W1, b1 = rng.standard_normal((D, H)), rng.standard_normal(H)
+            X = rng.standard_normal((20 * N, D))
+            X = X[np.abs(references.fc(X, W1, b1)).min(axis=1) > 0.05][:N]
+            active = references.fc(X, W1, b1) > 0
         kind = np.dtype(label.split()[-1] if label.startswith("labels") else int)
         inputs = {"X": X, "y": rng.integers(0, C, len(X)).astype(kind), "reg": reg,
                   "W1": W1, "b1": b1,

@@ -295,7 +295,8 @@ class Raised:
 
 SHAPES_DIFFER = ("matmul", "not aligned", "broadcast", "cannot reshape", "shape-mismatch",
                  "zero-size", "empty sequence", "negative dimensions", "does not match",
-                 "array element with a sequence", "dimensions must match", "window shape")
+                 "array element with a sequence", "dimensions must match", "window shape",
+                 "expects shape")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

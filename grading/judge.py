@@ -893,8 +893,9 @@ def explained(trial, key):
     """(sentences, names of the mistakes, outputs without an explanation) of what went wrong."""
     explanation = Explanation(trial, key)
     wrong = [f for f in trial.failures if f.actual is not None]
+    # An exception leaves no output; a mistake that raises is known for each output it reaches.
     outputs = list(dict.fromkeys(f.output for f in wrong if f.output)) or \
-        list(trial.function.outputs if wrong else ())
+        list(wrong[0].case.truth if wrong else ())
     found = {output: explanation.of(output) for output in outputs}
     # One mistake that explains several outputs is one diagnosis.
     reach = collections.Counter(itertools.chain(*found.values()))

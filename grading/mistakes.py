@@ -1193,13 +1193,15 @@ def gate(before, d):
     return np.where(before > 0, d, 0.0)
 
 
-def two_layer(X, y, reg, W1, b1, W2, b2, *, relu=gate, hand=lambda dscores, d: d, bias=0.0):
+def two_layer(X, y, reg, W1, b1, W2, b2, *, relu=gate, hand=lambda dscores, d: d,
+              gated=lambda dscores, d: d, cache=lambda X, W: (X, W), bias=0.0):
     """The gradients of TwoLayerNet, with hooks for mistakes."""
     hidden = right.fc(X, W1, b1)
     active = right.relu(hidden)
     dscores = right.softmax_loss_gradients(right.fc(active, W2, b2), y)["dx"]
     last = right.fc_gradients(active, W2, b2, dscores)
-    first = right.fc_gradients(X, W1, b1, hand(dscores, relu(hidden, last["dx"])))
+    dhidden = hand(dscores, relu(hidden, gated(dscores, last["dx"])))
+    first = right.fc_gradients(*cache(X, W1), b1, dhidden)
     return {"dW1": first["dw"] + reg * W1, "db1": first["db"] + bias * reg * b1,
             "dW2": last["dw"] + reg * W2, "db2": last["db"] + bias * reg * b2}
 
@@ -1314,6 +1316,10 @@ MODELS = [
         *through_relu("TwoLayerNet", two_layer, "dW1 db1"),
         ("TwoLayerNet_hands_dscores_to_the_first_layer", "dW1 db1", HANDED,
          partial(two_layer, hand=lambda dscores, d: dscores)),
+        ("TwoLayerNet_hands_dscores_to_relu", "dW1 db1", HANDED,
+         partial(two_layer, gated=lambda dscores, d: dscores)),
+        ("TwoLayerNet_unpacks_a_cache_in_another_order", "dW1 db1", OTHER_CACHE,
+         partial(two_layer, cache=lambda X, W: (W, X))),
         ("TwoLayerNet_exchanges_caches", "dW1 db1 dW2 db2", "the caches of the two layers are "
          "exchanged: the last layer's backward pass needs the last layer's cache",
          exchanged_caches),
