@@ -1,31 +1,28 @@
 """Runs the functions of a student's file and hands back raw results. It decides nothing.
 
-The text of this file is the program of the process in which a submission runs (Process);
-in a notebook the same steps are made without a process (Direct). Both take scripts, lists
-of steps, and answer each with a Reply:
+The text of this file is also the program of the process in which a submission runs (Process);
+in a notebook the same steps are made without one (Direct). Both take scripts, lists of steps:
 
     ["keep", slot, value]                   have a value at hand under a name
     ["pack", [value...], slot]              the same for a tuple
     ["call", target, [value...], {}, slot]  call a function or a method; keep the result
     ["attempt", ...]                        the same, but what it raises does not count
-    ["get", at, parts]                      describe what is there: raw bytes of arrays, or a type
+    ["get", at, parts]                      describe what is there: bytes of arrays, or a type
     ["put", at, key, value]                 at[key] = value
     ["fill", at, value]                     at[...] = value
     ["copy", at, slot]                      a deep copy
     ["signature", target]                   the names of the arguments
 
-`at` is At(slot, keys and .attributes...). All a worker can say is a frame: a length, a JSON
-text, and the bytes of its arrays. Caches and models stay where they are, in their slots.
-
-Every function is called in a process of its own, forked from one that has loaded NumPy and
-no submission; what it breaks is gone with it. Python 3.10, NumPy alone.
+`at` is At(slot, keys and .attributes...): caches and models stay where they are, in slots.
+Every function has a process of its own, forked from one that has loaded NumPy and no
+submission; what it breaks is gone with it. Python 3.10, NumPy alone.
 """
-import ast
 import copy
-import importlib.machinery
+import importlib
 import importlib.util
 import inspect
 import json
+import linecache
 import math
 import os
 import pathlib
@@ -37,7 +34,7 @@ import sys
 import tempfile
 import threading
 import time
-import tokenize
+import traceback
 import types
 import warnings
 
@@ -45,7 +42,6 @@ import numpy as np
 
 LARGEST_ARRAY = 1 << 26         # bytes of a result; larger ones are only described
 LARGEST_FRAME = 1 << 28
-ADDRESS_SPACE = 1 << 31
 DIFFERENTIATING = ("torch", "tensorflow", "jax", "autograd", "keras", "theano", "tinygrad")
 
 
@@ -85,13 +81,11 @@ def encode(tree):
         if isinstance(value, At):
             return {"@": value.path}
         value = value if isinstance(value, Given) else Given(value)
-        array, layout = value.array, value.layout
-        if isinstance(array, tuple):
-            return {"()": array}
-        if isinstance(array, np.generic):
-            array = np.asarray(array)
+        if isinstance(value.array, tuple):
+            return {"()": value.array}
+        array = np.asarray(value.array)
         blobs.append(array.tobytes())
-        return {"#": [array.dtype.str, array.shape, layout]}
+        return {"#": [array.dtype.str, array.shape, value.layout]}
 
     text = json.dumps(tree, default=enter).encode()
     size = 8 + len(text) + sum(map(len, blobs))
@@ -100,8 +94,7 @@ def encode(tree):
 
 def decode(frame):
     """The tree of a frame without its first eight bytes. Raises ValueError if it is none."""
-    end = 8 + int.from_bytes(frame[:8], "big")
-    position = end
+    position = end = 8 + int.from_bytes(frame[:8], "big")
 
     def enter(entry):
         nonlocal position
@@ -127,34 +120,30 @@ def decode(frame):
     return tree
 
 
-def read_exactly(stream, size):
-    """So many bytes of an unbuffered stream; fewer at its end."""
-    parts, missing = [], size
-    while missing:
-        part = stream.read(min(missing, 1 << 20))
-        if not part:
-            break
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
-
-
 def read_frame(stream):
     """The next frame of a stream, None at its end. Raises ValueError for what is none."""
-    size = int.from_bytes(read_exactly(stream, 8).rjust(8, b"\0"), "big")
+    size = int.from_bytes(read_exactly(stream, 8), "big")
     if size > LARGEST_FRAME:
         raise ValueError("what came is no frame: it would be too large")
     frame = read_exactly(stream, size)
     return decode(frame) if size and len(frame) == size else None
 
 
+def read_exactly(stream, size):
+    """So many bytes of a stream, which may come in pieces; fewer at its end."""
+    data = bytearray()
+    while part := stream.read(min(size - len(data), 1 << 20)):
+        data += part
+    return bytes(data)
+
+
 # ---------------------------------------------------------------- steps
 
 class Interpreter:
-    """Carries out scripts with the functions of a file."""
+    """Carries out scripts with some functions. folder: where the student's files are."""
 
-    def __init__(self, functions, folder="", sources=None):
-        self.functions, self.folder, self.sources = functions, folder, sources or {}
+    def __init__(self, functions, folder=None):
+        self.functions, self.folder = functions, folder
         self.slots = {"numpy": np}
 
     def run(self, script):
@@ -169,7 +158,7 @@ class Interpreter:
                         results.append(result)
         except BaseException as error:
             return {"results": results, "step": number,
-                    "error": described_error(error, self.folder, self.sources)}
+                    "error": described_error(error, self.folder)}
         return {"results": results}
 
     def found(self, value):
@@ -216,7 +205,7 @@ class Interpreter:
         try:
             wanted = inspect.signature(self.functions[target]).parameters.values()
         except (TypeError, ValueError):
-            return {"type": "signature", "names": [], "free": False}
+            wanted = ()
         return {"type": "signature", "names": [p.name for p in wanted],
                 "free": any(p.kind is p.VAR_KEYWORD for p in wanted)}
 
@@ -228,49 +217,50 @@ def described(value, parts=None):
     """
     kind = type(value)                  # unlike isinstance, this cannot be lied to
     entry = {"type": kind.__name__[:60]}
-    if parts and issubclass(kind, (list, tuple)):
-        entries = list(list.__iter__(value) if issubclass(kind, list) else tuple.__iter__(value))
+    known = list, tuple, dict, np.ndarray, np.generic
+    base = next((one for one in known if issubclass(kind, one)), kind)
+    if parts and base in (list, tuple):
+        entries = list(base.__iter__(value))
         entry["parts"] = [described(part) if wanted else {"type": type(part).__name__[:60]}
                           for part, wanted in zip(entries, parts)]
         entry["length"] = len(entries)
-    elif issubclass(kind, (np.ndarray, np.generic)):
-        array = np.ndarray.view(value, np.ndarray) if issubclass(kind, np.ndarray) \
-            else np.asarray(value)
+    elif base in (np.ndarray, np.generic):
+        array = np.ndarray.view(value, np.ndarray) if base is np.ndarray else np.asarray(value)
         if array.dtype.kind in "biufc" and array.nbytes <= LARGEST_ARRAY:
             entry["array"] = np.array(array)        # as it is now: a later step may change it
         else:
             entry |= {"dtype": str(array.dtype), "shape": array.shape}
-    elif kind in (int, float) or issubclass(kind, (list, tuple)):
+    elif base in (int, float, list, tuple):
         try:
             entry["array"] = np.array(value, dtype=float)
         except Exception:
             pass                        # it is no array: its type is all there is to say
-    elif issubclass(kind, dict):
+    elif base is dict:
         entry["entries"] = {str(key)[:60]: described(part)
                             for key, part in list(dict.items(value))[:60]}
     return entry
 
 
-def described_error(error, folder, sources):
-    """Type, message and the student's own last line of what was thrown."""
+def described_error(error, folder):
+    """Type and message of what was thrown, and the last line of it in the student's folder."""
     try:
         message = " ".join(str(error).split())
     except BaseException:               # the exception may be of the submission's own making
         message = ""
-    entry = {"type": type(error).__name__[:60],
-             "message": re.sub(r"0x[0-9a-fA-F]{6,}", "0x...", message)[:300]}
-    if isinstance(error, SyntaxError) and error.filename in sources:
-        return entry | {"message": str(error.msg), "file": pathlib.Path(error.filename).name,
-                        "line": error.lineno, "text": (error.text or "").strip()[:80]}
-    trace = error.__traceback__
-    while trace:
-        name = trace.tb_frame.f_code.co_filename
-        if name in sources or folder and name.startswith(folder) and "-packages" not in name:
-            lines = sources.get(name, [])
-            entry |= {"file": pathlib.Path(name).name, "line": trace.tb_lineno,
-                      "text": "".join(lines[trace.tb_lineno - 1:trace.tb_lineno]).strip()[:80]}
-        trace = trace.tb_next
-    return entry
+    message = re.sub(r"0x[0-9a-fA-F]{6,}", "0x...", message)[:300]
+    trace = traceback.walk_tb(error.__traceback__)
+    places = [(frame.f_code.co_filename, line) for frame, line in trace]
+    if isinstance(error, SyntaxError):
+        message = str(error.msg)
+        places.append((str(error.filename), error.lineno or 0))
+    elif message.startswith("attempted relative import"):
+        message += ": all files that are graded together lie in one folder"
+    own = [(name, line) for name, line in places
+           if folder and name.startswith(folder) and "-packages" not in name]
+    name, line = own[-1] if own else ("", 0)
+    return {"type": type(error).__name__[:60], "message": message,
+            "file": os.path.basename(name), "line": line,
+            "text": linecache.getline(name, line).strip()[:80]}
 
 
 # ---------------------------------------------------------------- loading a submission
@@ -282,50 +272,43 @@ class Missing(Exception):
 class StandIn(types.ModuleType):
     """In the place of a module that is not there, and of all in it. Fails when it is used."""
 
+    is_harmless = True          # while the file is loaded: plt.rcParams[...] = ... at its top
+
     def __init__(self, name, sentence):
         super().__init__(name)
-        self.__dict__.update(__path__=[], __spec__=None, sentence=sentence)
+        self.__dict__.update(__path__=[], __spec__=None, _sentence=sentence)
 
     def __getattr__(self, name):
         if name.startswith("__") and name != "__call__":
             raise AttributeError(name)
-        return StandIn(f"{self.__name__}.{name}", self.sentence)
+        return StandIn(f"{self.__name__}.{name}", self._sentence)
 
     def __call__(self, *_, **__):
-        if LOADING:                     # plt.rcParams[...] = ... at the top of a file does no harm
+        if StandIn.is_harmless:
             return self
-        raise Missing(self.sentence)
+        raise Missing(self._sentence)
 
     def __mro_entries__(self, _):
         return ()
 
 
-LOADING = []                            # not empty while a file is being imported
 for operation in ("getitem setitem iter len enter exit array add radd sub rsub mul rmul matmul "
                   "rmatmul truediv rtruediv pow neg lt gt float int bool").split():
     setattr(StandIn, f"__{operation}__", StandIn.__call__)
 
 
-class Finder:
-    """Refuses modules that differentiate by themselves, and the grader; gives stand-ins."""
+class Refusal:
+    """Finds modules that differentiate by themselves, and the grader, and refuses them."""
 
-    def __init__(self, refused):
-        self.refused, self.stand_ins = refused, {}
+    def __init__(self, allowed):
+        self.sentences = {name: f"{name} differentiates by itself, and a layer is to do so here: "
+                          "it is not there" for name in DIFFERENTIATING if name not in allowed}
+        self.sentences |= dict.fromkeys(("autograder", "grading"), "the grader cannot be imported")
 
     def find_spec(self, name, path=None, target=None):
-        for known, sentence in self.stand_ins.items():
-            if name == known or name.startswith(known + "."):
-                return importlib.machinery.ModuleSpec(name, self, loader_state=sentence)
         top = name.partition(".")[0]
-        if top in self.refused:
-            raise ModuleNotFoundError(self.refused[top], name=top)
-        return None
-
-    def create_module(self, spec):
-        return StandIn(spec.name, spec.loader_state)
-
-    def exec_module(self, module):
-        pass
+        if top in self.sentences:
+            raise ModuleNotFoundError(self.sentences[top], name=name)
 
 
 def source_of(path):
@@ -334,48 +317,57 @@ def source_of(path):
     if path.suffix == ".ipynb":
         raise SyntaxError("a notebook is no Python file: export it as .py (File, Save and Export "
                           "Notebook As, Executable Script), or jupyter nbconvert --to script FILE")
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise SyntaxError("it is saved as UTF-16: save it as UTF-8")
     if b"\0" in content:
         raise SyntaxError("it contains NUL bytes, as UTF-16 does: save it as UTF-8")
     try:
-        with tokenize.open(path) as file:
-            return file.read()
+        return importlib.util.decode_source(content)
     except (UnicodeDecodeError, SyntaxError):
         raise SyntaxError("it is not saved as UTF-8: save it as UTF-8") from None
 
 
-def load(path, finder, sources):
-    """The module of a file. What it imports in vain is replaced by a stand-in."""
+def load(path):
+    """(the names in a file, {module: sentence} of what it imports in vain).
+
+    Such a module is replaced by a stand-in. A neighbour may be imported with a dot or without.
+    """
     name = path.stem if path.stem not in sys.modules else "submission"
-    sources[str(path)] = []
-    text = source_of(path)
-    sources[str(path)] = text.splitlines()
-    program = compile(text, str(path), "exec", dont_inherit=True)
-    LOADING.append(path)
-    for _ in range(30):
+    program = compile(source_of(path), str(path), "exec", dont_inherit=True)
+    missing = {}
+    while True:
         module = sys.modules[name] = types.ModuleType(name)
-        module.__file__ = str(path)
+        module.__file__, module.__package__, module.__path__ = str(path), name, [str(path.parent)]
         try:
             exec(program, module.__dict__)
-            break
         except ModuleNotFoundError as error:
-            if not error.name or error.name in finder.stand_ins:
+            if not error.name or isinstance(sys.modules.get(error.name), StandIn):
                 raise
-            refused = error.name in finder.refused
-            finder.stand_ins[error.name] = str(error) if refused else \
-                f"the module {error.name} is not there where this is graded"
-    LOADING.clear()
-    return module
+            sys.modules[error.name] = stand_in(error, missing)
+        else:
+            StandIn.is_harmless = False
+            return vars(module), missing
 
 
-# ---------------------------------------------------------------- the process of a submission
+def stand_in(error, missing):
+    """The StandIn for a module that was not found, whose sentence is put into missing."""
+    above = sys.modules.get(error.name.rpartition(".")[0])
+    if isinstance(above, StandIn):
+        return StandIn(error.name, above._sentence)
+    sentence = str(error)
+    if sentence.startswith("No module named"):
+        sentence = f"the module {error.name} is not there where this is graded"
+    missing[error.name] = sentence
+    return StandIn(error.name, sentence)
 
+
+# ---------------------------------------------------------------- guards
+
+READING = {"open", "os.listdir", "os.scandir", "os.chdir"}
+CHANGING = {"os.remove", "os.rename", "os.rmdir", "os.truncate", "os.chmod", "os.chown", "os.link",
+            "os.symlink", "os.mkdir", "os.utime", "shutil.rmtree"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 REFUSED = re.compile(
     r"os\.(fork|forkpty|exec|posix_spawn|spawn|system|startfile|kill|killpg)|pty\.spawn|"
     r"subprocess\.Popen|socket\..*|signal\.pthread_kill|ctypes\.(dlopen|dlsym|string_at).*")
-CHANGING = re.compile(r"os\.(remove|rename|rmdir|truncate|chmod|chown|link|symlink|mkdir|utime)|"
-                      r"shutil\.(rmtree|move|chown)")
 
 
 def guard(scratch, grader):
@@ -383,134 +375,90 @@ def guard(scratch, grader):
 
     What is meant by ordinary means. Code that is determined finds others: docs/teaching.md.
     """
-    stat, fspath, absolute, join = os.stat, os.fspath, os.path.abspath, os.path.join
-    forbidden = set()
-    for root, _, names in (entry for path in grader for entry in
-                           (os.walk(path) if os.path.isdir(path) else
-                            [(os.path.dirname(path), (), [os.path.basename(path)])])):
-        paths = [join(root, name) for name in names] + ([root] if root in grader else [])
-        forbidden |= {(stat(path).st_dev, stat(path).st_ino) for path in paths}
-    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    libraries = tuple({os.path.dirname(os.path.dirname(module.__file__)) + os.sep
-                       for module in (np, os, json)})
-    frame_of = sys._getframe
+    realpath, fsdecode, refused = os.path.realpath, os.fsdecode, REFUSED.fullmatch
+    process = re.compile(r"/proc/\d").match
+    kinds = str, bytes, os.PathLike
 
-    def is_forbidden(path):
-        while path:
-            try:
-                status = stat(path)
-                if (status.st_dev, status.st_ino) in forbidden:
-                    return True
-            except (OSError, ValueError):
-                pass
-            path, _, last = path.rstrip("/").rpartition("/")
-        return False
-
-    def may_change(path):
-        path = absolute(path)
-        return path.startswith(scratch + os.sep) or path in (scratch, os.devnull)
-
-    def by_a_library():
-        frame = frame_of(2)
-        while frame and "ctypes" in frame.f_code.co_filename:
-            frame = frame.f_back
-        return frame is not None and frame.f_code.co_filename.startswith(libraries)
+    def is_in(path, *folders):
+        return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
 
     def hook(event, arguments):
-        if event == "open" or event in ("os.listdir", "os.scandir", "os.chdir"):
-            path = arguments[0]
-            if path is None or isinstance(path, int):
-                return
-            path = os.fsdecode(fspath(path))
-            if is_forbidden(path) or re_process(path):
-                raise PermissionError("a submission may not read the grader")
-            if event == "open" and arguments[2] & writing and not may_change(path):
-                raise PermissionError("a submission may not write outside of its scratch folder")
-        elif changing(event) and isinstance(arguments[0], (str, bytes)):
-            if not all(may_change(os.fsdecode(path)) for path in arguments[:2]
-                       if isinstance(path, (str, bytes))):
-                raise PermissionError("a submission may not change files outside of its scratch "
-                                      "folder")
-        elif refused(event) and not (event.startswith("ctypes") and by_a_library()):
+        if refused(event):
             raise PermissionError(f"{event}: a submission may not start or reach other processes")
+        if event not in READING and event not in CHANGING:
+            return
+        named = arguments[:1] if event == "open" else arguments[:2]
+        paths = [realpath(fsdecode(path)) for path in named if isinstance(path, kinds)]
+        if any(process(path) or is_in(path, *grader) for path in paths):
+            raise PermissionError("a submission may not read the grader")
+        writes = arguments[2] & WRITING if event == "open" else event in CHANGING
+        if writes and not all(is_in(path, scratch, os.devnull) for path in paths):
+            raise PermissionError("a submission may not write outside of its scratch folder")
 
-    re_process = re.compile(r"/proc/\d").match
-    changing, refused = CHANGING.fullmatch, REFUSED.fullmatch
     sys.addaudithook(hook)
 
 
 def limit(seconds, is_free):
-    """Limits of this process, where the system has them."""
+    """Limits of this process, where the system has them; is_free: as much memory as there is."""
     try:
         import resource
     except ImportError:
         return
-    whole = max(1, math.ceil(seconds))
-    wanted = {"RLIMIT_CPU": (whole, whole + 1), "RLIMIT_FSIZE": (1 << 26, 1 << 26),
-              "RLIMIT_CORE": (0, 0)}
+    whole = max(1, math.ceil(seconds))      # the signal can be ignored, what comes then cannot
+    limits = {"CPU": (whole, whole + 1), "FSIZE": (1 << 26, 1 << 26), "CORE": (0, 0)}
     if not is_free:
-        wanted |= {"RLIMIT_AS": (ADDRESS_SPACE, ADDRESS_SPACE), "RLIMIT_NPROC": (1024, 1024)}
-    for name, values in wanted.items():
+        limits["AS"] = (1 << 31, 1 << 31)
+    for name, values in limits.items():
         try:
-            resource.setrlimit(getattr(resource, name), values)
-        except (AttributeError, ValueError, OSError):       # this system has no such limit, or less
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), values)
+        except (AttributeError, ValueError, OSError):   # this system has no such limit, or less
             pass
 
 
+# ---------------------------------------------------------------- the process of a submission
+
+def say(stream, tree):
+    """Write a frame."""
+    stream.write(encode(tree))
+    stream.flush()
+
+
+def introduction(functions, missing):
+    """What is said of {name: function}, and of what their file imports in vain."""
+    return {"defined": {name: type(value).__name__ for name, value in functions.items()},
+            "callable": [name for name, value in functions.items() if callable(value)],
+            "missing": missing}
+
+
 def serve(settings, requests, replies):
-    """Load the submission and answer scripts until the end of them."""
+    """Load the submission and answer scripts until there are no more."""
     path = pathlib.Path(settings["path"])
-    scratch, seconds = settings["scratch"], settings["seconds"]
     folder = str(path.parent) + os.sep
     sys.argv = [str(path)]
-    sys.path[:] = [str(path.parent), *(p for p in sys.path if p and p != str(path.parent))]
-    limit(seconds, bool(settings["allow"]))
-    refused = {name: f"{name} differentiates by itself, and a layer is to do so here: it is not "
-               "there" for name in DIFFERENTIATING if name not in settings["allow"]}
-    refused |= dict.fromkeys(("autograder", "grading"), "the grader cannot be imported")
-    finder, sources = Finder(refused), {}
+    sys.path.insert(0, str(path.parent))
     sys.modules["__main__"] = types.ModuleType("__main__")      # this program is out of reach
-    sys.meta_path.insert(0, finder)
-    guard(scratch, settings["grader"])
-
-    def say(tree, encode=encode, write=replies.write, flush=replies.flush):
-        write(encode(tree))
-        flush()
-
+    limit(settings["seconds"], bool(settings["allow"]))
+    guard(settings["scratch"], settings["grader"])
     try:
-        module = load(path, finder, sources)
+        names, missing = load(path)
     except BaseException as error:
-        say({"error": described_error(error, folder, sources)})
+        say(replies, {"error": described_error(error, folder)})
         os._exit(0)
-    functions = {name: value for name, value in vars(module).items() if callable(value)}
-    say({"defined": {name: type(vars(module)[name]).__name__ for name in settings["names"]
-                     if name in vars(module)},
-         "callable": [name for name in settings["names"] if name in functions],
-         "missing": finder.stand_ins})
-    interpreter = Interpreter(functions, folder, sources)
-    for script in iter(lambda: read_frame(requests), None):
-        if script == "end":
-            say("bye")
-            break
-        say(interpreter.run(script))
+    functions = {name: names[name] for name in settings["names"] if name in names}
+    say(replies, introduction(functions, missing))
+    interpreter = Interpreter(functions, folder)
+    while (script := read_frame(requests)) not in (None, "end"):
+        say(replies, interpreter.run(script))
+    say(replies, {})                # who ends without this has left scripts unread
     os._exit(0)
 
 
-def import_libraries(settings):
-    """Import the installed libraries that a file names, once for all its processes."""
-    try:
-        nodes = list(ast.walk(ast.parse(source_of(pathlib.Path(settings["path"])))))
-    except (SyntaxError, ValueError, RecursionError):
-        return
-    named = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    named += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
-    for name in named:
-        top = name.partition(".")[0]
+def import_libraries(path):
+    """Import the libraries that a file names, once for all its processes."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for name in re.findall(r"^\s*(?:import|from)\s+(\w[\w.]*)", text, re.MULTILINE):
         try:
-            spec = importlib.util.find_spec(top)
-            if "-packages" in str(spec and spec.origin) and \
-                    (top not in DIFFERENTIATING or top in settings["allow"]):
-                importlib.import_module(name)
+            importlib.import_module(name)
         except Exception:           # it will fail for the file too, and be told there
             pass
 
@@ -522,37 +470,37 @@ def main(settings):
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
-    child = 0
+    child, can_fork = 0, hasattr(os, "fork")
 
     def end(*_):
         if child:
             os.kill(child, signal.SIGKILL)
         os._exit(0)
 
-    if hasattr(os, "fork"):
+    if can_fork:
         signal.signal(signal.SIGTERM, end)
     sys.path[:] = [path for path in sys.path if path]
+    sys.meta_path.insert(0, Refusal(settings["allow"]))
     np.random.seed(0)               # what NumPy imports late is there before it is needed
-    import_libraries(settings)
-    replies.write(encode("ready"))
-    replies.flush()
-    while True:
-        message = read_frame(requests)
-        if message is None:
-            os._exit(0)
-        settings["seconds"] = message["seconds"]
-        child = os.fork() if hasattr(os, "fork") else 0
+    import_libraries(pathlib.Path(settings["path"]))
+    say(replies, {})
+    while (seconds := read_frame(requests)) is not None:
+        child = os.fork() if can_fork else 0
         if child == 0:
-            if hasattr(os, "fork"):
+            if can_fork:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            serve(settings, requests, replies)
+            serve(settings | {"seconds": seconds}, requests, replies)
         _, status = os.waitpid(child, 0)
         child = 0
-        replies.write(encode({"ended": os.waitstatus_to_exitcode(status)}))
-        replies.flush()
+        say(replies, {"ended": os.waitstatus_to_exitcode(status)})
+    os._exit(0)
 
 
 # ---------------------------------------------------------------- the judge's side
+
+GARBLED = "it writes to the channel through which its results come, so they cannot be read"
+KILLED, TOO_SLOW = -9, -24      # exit codes: SIGKILL, and SIGXCPU at the end of the time
+
 
 class Ended(Exception):
     """There is nobody left to answer; the message says why."""
@@ -560,9 +508,6 @@ class Ended(Exception):
     def __init__(self, sentence, timed_out=False):
         super().__init__(sentence)
         self.timed_out = timed_out
-
-
-GARBLED = "it writes to the channel through which its results come, so they cannot be read"
 
 
 class Process:
@@ -575,7 +520,7 @@ class Process:
         home = pathlib.Path(__file__).resolve().parent
         self.settings = {"path": str(pathlib.Path(path).absolute()), "names": list(names),
                          "allow": list(allow),
-                         "grader": [str(home), *map(str, home.parent.glob("autograder.py"))]}
+                         "grader": [str(home), str(home.parent / "autograder.py")]}
         self.process = self.about = None
 
     def start(self):
@@ -591,26 +536,28 @@ class Process:
         self.process = subprocess.Popen(
             [sys.executable, "-c", source, json.dumps({**self.settings, "scratch": folder})],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder,
-            env=environment, start_new_session=True, bufsize=0)
+            env=environment, start_new_session=True)
         self.frames, self.waiting = queue.Queue(), queue.Queue()
-        self.threads = [
-            threading.Thread(target=pump, daemon=True, args=arguments) for pump, *arguments in (
-                (read_all, self.process.stdout, self.frames),
-                (write_all, self.waiting, self.process.stdin))]
-        for thread in self.threads:
-            thread.start()
+        for pump, *arguments in ((read_all, self.process.stdout, self.frames),
+                                 (write_all, self.waiting, self.process.stdin)):
+            threading.Thread(target=pump, args=arguments, daemon=True).start()
 
     def begin(self, seconds):
         """Load the file anew, for one function; returns what it says of itself."""
+        self.seconds = seconds
         if self.process is None:
             self.start()
             self.patience = 120
             self.receive()          # NumPy and other libraries have been imported
         # Time by the clock is limited too, for code that waits; the machine may be busy.
-        self.seconds, self.patience = seconds, 2 * seconds + 5
-        self.send({"seconds": seconds})
-        self.about = self.receive()
-        return self.about
+        self.patience = 2 * seconds + 5
+        self.send(seconds)
+        about = self.receive()
+        if not is_introduction(about):
+            self.stop()
+            raise Ended(GARBLED)
+        self.about = about
+        return about
 
     def send(self, script):
         """Hand over a script; scripts wait in line, so that the worker is never idle."""
@@ -621,32 +568,23 @@ class Process:
         if self.process is None:
             raise Ended(GARBLED)
         frame = self.next_frame()
-        if frame == "ready" or isinstance(frame, dict) and "ended" not in frame:
+        if "ended" not in frame:
             return frame
-        code = frame["ended"] if isinstance(frame, dict) else self.stop()
-        self.stop()
-        if frame == "too slow" or hasattr(signal, "SIGXCPU") and code == -signal.SIGXCPU:
-            raise Ended(f"too slow for {self.seconds:g} seconds", timed_out=True)
-        if frame is not None and not isinstance(frame, dict):
+        code, exit_code = frame["ended"], self.stop()
+        if code == GARBLED:
             raise Ended(GARBLED)
-        if code == -9:
-            raise Ended(f"too slow for {self.seconds:g} seconds, or it takes too much memory",
-                        timed_out=True)
-        raise Ended(f"it ends Python itself (exit code {code})")
+        if code in (TOO_SLOW, KILLED):
+            memory = ", or it takes too much memory" if code == KILLED else ""
+            raise Ended(f"too slow for {self.seconds:g} seconds{memory}", timed_out=True)
+        raise Ended(f"it ends Python itself (exit code {exit_code if code is None else code})")
 
     def next_frame(self):
-        """What came; None if nobody is there; "too slow" when patience has run out."""
-        is_gone, start = False, time.monotonic()
+        """What came; {"ended": TOO_SLOW} when patience has run out."""
+        start = time.monotonic()
         try:
-            while True:
-                try:
-                    return self.frames.get(timeout=min(0.5, max(self.patience, 0.001)))
-                except queue.Empty:
-                    if is_gone:
-                        return None
-                    is_gone = self.process.poll() is not None
-                if time.monotonic() - start > self.patience:
-                    return "too slow"
+            return self.frames.get(timeout=max(self.patience, 0.001))
+        except queue.Empty:
+            return {"ended": TOO_SLOW}
         finally:
             self.patience -= time.monotonic() - start
 
@@ -656,7 +594,7 @@ class Process:
             return
         self.patience = 2
         self.send("end")
-        if self.next_frame() != "bye" or self.next_frame() != {"ended": 0}:
+        if [self.next_frame(), self.next_frame()] != [{}, {"ended": 0}]:
             self.stop()
 
     def stop(self):
@@ -668,29 +606,36 @@ class Process:
         try:
             process.wait(1)
         except subprocess.TimeoutExpired:
-            pass
-        if hasattr(os, "killpg"):
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):       # all have ended
-                pass
-        process.kill()
-        self.waiting.put(None)
-        for thread in self.threads:
-            thread.join(1)
+            process.kill()
+        self.waiting.put(None)              # both threads end
         self.scratch.cleanup()
         return process.wait()
 
 
+def is_introduction(about):
+    """Whether this is what serve() says of a file; it comes from where a student's code runs."""
+    try:
+        if "error" in about:
+            error = about["error"]
+            texts = [error[key] for key in ("type", "message", "file", "text")]
+            return type(error["line"]) is int and all(type(text) is str for text in texts)
+        texts = [*about["defined"].values(), *about["callable"], *about["missing"].values()]
+        return all(type(text) is str for text in texts)
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
 def read_all(stream, frames):
-    """Put the frames of a stream into a queue; None at its end."""
+    """Put the frames of a stream into a queue; at its end {"ended": None}."""
     try:
         with stream:
             while (frame := read_frame(stream)) is not None:
+                if type(frame.get("ended", 0)) is not int:
+                    raise ValueError("no exit code")
                 frames.put(frame)
-        frames.put(None)
+        frames.put({"ended": None})
     except Exception:               # what came is no frame
-        frames.put("garbled")
+        frames.put({"ended": GARBLED})
 
 
 def write_all(waiting, stream):
@@ -698,9 +643,9 @@ def write_all(waiting, stream):
     try:
         with stream:
             for data in iter(waiting.get, None):
-                while data:
-                    data = data[stream.write(data):]
-    except (BrokenPipeError, OSError):      # the reader tells why
+                stream.write(data)
+                stream.flush()
+    except OSError:                 # nobody reads; the other thread tells why
         pass
 
 
@@ -713,9 +658,7 @@ class Direct:
     def begin(self, seconds):
         """Forget what was kept; says what there is."""
         self.interpreter, self.waiting = Interpreter(self.functions), []
-        return {"defined": {name: type(value).__name__ for name, value in self.functions.items()},
-                "callable": [name for name, value in self.functions.items() if callable(value)],
-                "missing": {}}
+        return introduction(self.functions, {})
 
     def send(self, script):
         """Hand over a script."""

@@ -71,6 +71,22 @@ def test_the_attacks_are_many():
     assert len(ATTACKS) >= 25 and set(SAID) <= set(ATTACKS)
 
 
+@pytest.mark.parametrize("said", [
+    {}, {"defined": 3}, {"error": {"type": [], "message": "", "file": "", "text": "", "line": 1}},
+    {"defined": {"fc_forward": 1}, "callable": [], "missing": {}}, {"results": []}])
+def test_a_file_that_forges_its_introduction_fails_with_a_sentence(tmp_path, said):
+    source = f"""import json, os
+text = json.dumps({said}).encode()
+for descriptor in range(3, 30):
+    try:
+        os.write(descriptor, (8 + len(text)).to_bytes(8, "big") + len(text).to_bytes(8, "big") + text)
+    except OSError:
+        pass
+"""
+    for verdict in graded(tmp_path, source + FC).values():
+        assert verdict.status == "fail" and "channel" in verdict.diagnosis, verdict
+
+
 @pytest.mark.parametrize("reply", [
     None, [], "bye", {}, {"results": None}, {"results": [None]}, {"results": [{}]},
     {"results": [{"type": 3}]}, {"results": [{"type": "a", "array": "b"}]},
@@ -191,6 +207,15 @@ def test_a_file_may_have_any_name_be_a_link_and_have_neighbours(tmp_path, name):
     (tmp_path / name).symlink_to(tmp_path / "elsewhere" / "submission.txt")
     verdict, = judge.grade({"layers": tmp_path / name}, ["fc_forward"], KEY).values()
     assert verdict.status == "pass", verdict
+
+
+def test_neighbours_may_be_imported_with_a_dot_or_without(tmp_path):
+    (tmp_path / "helper.py").write_text("from .other import b\nimport other\n")
+    (tmp_path / "other.py").write_text("b = 1\n")
+    verdicts = graded(tmp_path, "from .helper import b\nfrom . import other\nimport other\n" + FC)
+    assert {verdict.status for verdict in verdicts.values()} == {"pass"}, verdicts
+    for name, verdict in graded(tmp_path, "from ..layers import relu_forward\n" + FC).items():
+        assert verdict.status == "fail" and "lie in one folder" in verdict.diagnosis, (name, verdict)
 
 
 def test_what_is_thrown_names_the_students_own_last_line(tmp_path):

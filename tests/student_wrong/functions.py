@@ -43,7 +43,7 @@ def square__conv_backward(dout, cache):
 
 
 def square__conv_forward(x, w):
-    """width"""
+    """squares"""
     N, C, H, W = x.shape
     F, _, k, _ = w.shape
     out = np.zeros((N, F, H - k + 1, H - k + 1), x.dtype)
@@ -177,7 +177,7 @@ def batch__rnn_forward(x, h0, Wx, Wh, b):
 
 
 def kept__sgd_momentum(w, dw, config=None):
-    """config"""
+    """sgd_momentum"""
     global velocity
     velocity = 0.9 * globals().get('velocity', 0) - config['learning_rate'] * dw
     return w + velocity, config

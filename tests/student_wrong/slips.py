@@ -348,7 +348,7 @@ SLIPS = {
          "same numbers for each unit"),
     ],
     ("models", "full__TwoLayerNet"): [
-        ("(ds @ p['W2'].T) * (z > 0)", "ds * (z > 0)", "handed to the layer below"),
+        ("(ds @ p['W2'].T) * (z > 0)", "ds", "handed to the layer below"),
         ("(z > 0)", "(ds @ p['W2'].T > 0)", "mask of ReLU"),
         ("loss += 0.5 * self.reg", "loss += self.reg", "½"),
         ("X.T @ dz + self.reg * p['W1']", "X.T @ dz", "penalty"),
