@@ -407,7 +407,7 @@ def limit(seconds, is_free):
     whole = max(1, math.ceil(seconds))      # the signal can be ignored, what comes then cannot
     limits = {"CPU": (whole, whole + 1), "FSIZE": (1 << 26, 1 << 26), "CORE": (0, 0)}
     if not is_free:
-        limits["AS"] = (1 << 31, 1 << 31)
+        limits |= {"AS": (1 << 31, 1 << 31), "NPROC": (1024, 1024)}
     for name, values in limits.items():
         try:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), values)

@@ -78,6 +78,7 @@ def unfinished(finished_run, tmp_path):
 
 # ---------------------------------------------------------------- disks
 
+@pytest.mark.long
 @every_script
 def test_a_full_disk_while_training(script, tiny_mnist, tmp_path):
     """The first checkpoint fits, a larger one does not."""
@@ -94,6 +95,7 @@ def test_a_full_disk_while_training(script, tiny_mnist, tmp_path):
     run(script, *arguments(script, tiny_mnist, out), "--resume")
 
 
+@pytest.mark.long
 @every_script
 def test_a_full_disk_after_training_names_the_picture_and_loses_nothing(
         script, tiny_mnist, unfinished):
@@ -160,6 +162,7 @@ def test_a_results_folder_that_is_removed_while_training(script, tiny_mnist, tmp
     assert contents(tiny_mnist) == data
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["-n Zürich 数据 a'b\"c$HOME;&|`id` %s{x}", "a link"])
 def test_folders_may_have_any_name(name, tiny_mnist, tmp_path):
     """Spaces, other alphabets, what a shell would act on, and symbolic links, for data and results."""

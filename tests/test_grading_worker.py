@@ -53,6 +53,7 @@ SAID = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_loses_its_own_points_alone(tmp_path, monkeypatch, name):
     monkeypatch.setenv("GRADER", f"{ROOT}/grading:{ROOT}")

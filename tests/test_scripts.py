@@ -266,6 +266,7 @@ def test_a_mistake_does_not_cost_the_finished_run(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.long
 def test_a_fresh_run_removes_its_own_files_only(tiny_mnist, tmp_path):
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
@@ -285,6 +286,7 @@ def test_a_folder_with_the_results_of_another_script_is_refused(tiny_mnist, fini
     assert (tmp_path / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.long
 @both_scripts
 def test_two_runs_do_not_share_a_folder(script, tiny_mnist, tmp_path):
     options = ["--data-dir", tiny_mnist, *SMALL[script], "--epochs", 1000, "--out", tmp_path]
@@ -297,6 +299,7 @@ def test_two_runs_do_not_share_a_folder(script, tiny_mnist, tmp_path):
     run(script, *options[:-4], "--out", tmp_path)
 
 
+@pytest.mark.long
 @both_scripts
 def test_a_run_over_another_says_first_what_it_replaces(script, tiny_mnist, finished, tmp_path):
     finished(script)
@@ -308,6 +311,7 @@ def test_a_run_over_another_says_first_what_it_replaces(script, tiny_mnist, fini
     assert replacing.index(True) < [" epoch 2/2 " in f" {line}" for line in lines].index(True)
 
 
+@pytest.mark.long
 @both_scripts
 def test_a_training_starts_from_the_parameters_of_another(script, tiny_mnist, finished, tmp_path):
     finished(script)
@@ -336,6 +340,7 @@ def test_a_refused_resume_leaves_nothing_behind(script, tiny_mnist, finished, tm
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.long
 def test_a_hidden_size_can_be_added_to_a_finished_run(tiny_mnist, finished, tmp_path):
     finished("mnist_train")
     done = run("mnist_train", "--data-dir", tiny_mnist, "--out", tmp_path, "--epochs", 2,

@@ -232,8 +232,11 @@ WEAK = re.compile("(softmax|temporal_loss)_(adds|clips_at|takes_log)|fc_(does_no
                   "fc_leaves_dx_flat|shifts_by_the_global_maximum|overflows$")
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("mistake", MISTAKES, ids=[f"{m.function}-{m.name}" for m in MISTAKES])
+# All of them take minutes: every twelfth is planted in .ci/run, the others with --slow.
+@pytest.mark.parametrize("mistake", [
+    pytest.param(mistake, marks=pytest.mark.slow if number % 12 else pytest.mark.long,
+                 id=f"{mistake.function}-{mistake.name}")
+    for number, mistake in enumerate(MISTAKES)])
 def test_known_mistakes_are_named(mistake):
     subject = mistaken_layers.subject_of(mistake.function).name
     verdict = verdict_on(mistake.function, mistaken_layers.subject_with(subject, mistake))
