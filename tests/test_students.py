@@ -30,6 +30,7 @@ from student_wrong import functions as wrong_functions
 from student_wrong.slips import SLIPS
 from unusual_layers import UNUSUAL
 
+pytestmark = pytest.mark.long       # hundreds of submissions
 STUDENTS = pathlib.Path(__file__).resolve().parent / "student_right"
 KEY = contract.Key(0)
 
