@@ -76,10 +76,10 @@ def wanted_of(source):
 
 
 def marks(name, file=None):
-    """[pytest.mark.long] for what takes long; the same function of a quick file is always tried."""
+    """[pytest.mark.slow] for what takes long; the same function of a quick file is always tried."""
     slow = name.startswith(("conv", "max_pool", "lstm")) and name.endswith("_backward")
     slow_file = file in ("loops_layers", "loops_rnn_layers", "float64_layers")
-    return [pytest.mark.long] if slow and file not in QUICK or slow_file else []
+    return [pytest.mark.slow] if slow and file not in QUICK or slow_file else []
 
 
 QUICK = ("plain_layers", "split_rnn_layers")
@@ -153,7 +153,7 @@ def test_right_functions_give_the_numbers_of_our_own(file, student, name):
             np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["layers", "rnn_layers", "optim", "fc_net", "rnn"])
 def test_a_whole_submission_in_its_process(file):
     """Its own layers stand beside its models; what is imported in vain costs nothing."""
@@ -233,9 +233,9 @@ WEAK = re.compile("(softmax|temporal_loss)_(adds|clips_at|takes_log)|fc_(does_no
                   "fc_leaves_dx_flat|shifts_by_the_global_maximum|overflows$|pool_pays_every_tie")
 
 
-# All of them take minutes: every twelfth is planted in .ci/run, the others with --slow.
+# All of them take minutes: every fortieth is planted in .ci/run, the others with --slow.
 @pytest.mark.parametrize("mistake", [
-    pytest.param(mistake, marks=pytest.mark.slow if number % 12 else pytest.mark.long,
+    pytest.param(mistake, marks=pytest.mark.slow if number % 40 else (),
                  id=f"{mistake.function}-{mistake.name}")
     for number, mistake in enumerate(MISTAKES)])
 def test_known_mistakes_are_named(mistake):
@@ -247,7 +247,7 @@ def test_known_mistakes_are_named(mistake):
         assert verdict.status == "fail" and mistake.name in verdict.mistakes, verdict
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("name", contract.SUBJECTS)
 def test_the_references_and_their_gradients_pass(name):
     for verdict in judge.grade_here(mistaken_layers.subject_with(name, None), KEY).values():
