@@ -666,7 +666,11 @@ class Direct:
 
     def receive(self):
         """Run the next script; both ways through the same bytes as in a process."""
-        return decode(encode(self.interpreter.run(decode(self.waiting.pop(0)[8:])))[8:])
+        state = np.random.get_state()           # it belongs to the notebook that calls check()
+        try:
+            return decode(encode(self.interpreter.run(decode(self.waiting.pop(0)[8:])))[8:])
+        finally:
+            np.random.set_state(state)
 
     def end(self):
         """Nothing is left to be done."""

@@ -381,3 +381,11 @@ def test_same_seed_same_verdicts(tmp_path):
     first, second = (judge.grade({"layers": tmp_path / "layers.py"}, ["relu_forward"], contract.Key(0))
                      for _ in range(2))
     assert first == second and math.isfinite(first["relu_forward"].actual)
+
+
+def test_grading_in_a_notebook_leaves_its_random_numbers_alone():
+    np.random.seed(7)
+    expected = np.random.random()
+    np.random.seed(7)
+    verdict_on("relu_forward")
+    assert np.random.random() == expected
