@@ -471,10 +471,3 @@ class Store:
         if "dict" in value:
             return {name: self.unpack(part) for name, part in value["dict"].items()}
         return tuple(self.unpack(part) for part in value["tuple"])
-
-
-def __getattr__(name):
-    """Names that have moved to answers.py."""
-    if name in ("SUBJECTS", "LAYERS", "Layer", "Rule", "Model", "consequences"):
-        return getattr(computed_answers(), name)
-    raise AttributeError(name)

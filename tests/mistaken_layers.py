@@ -1,10 +1,10 @@
 """Functions to be graded, made from the table of mistakes: right but for one slip."""
 import numpy as np
 
-from grading import contract, references
+from grading import answers, references
 from grading.mistakes import gradient_of
 
-SUBJECTS = contract.SUBJECTS
+SUBJECTS = answers.SUBJECTS
 
 
 def subject_of(function):
@@ -15,8 +15,8 @@ def subject_of(function):
 def subject_with(name, mistake):
     """{name: function} of a layer, rule or model that makes a mistake, or of a right one (None)."""
     subject = SUBJECTS[name]
-    make = functions_with if isinstance(subject, contract.Layer) else \
-        rule_with if isinstance(subject, contract.Rule) else model_with
+    make = functions_with if isinstance(subject, answers.Layer) else \
+        rule_with if isinstance(subject, answers.Rule) else model_with
     return make(subject, mistake)
 
 
