@@ -78,8 +78,8 @@ Trained on drawn digits alone, the two-layer network reads {two_layer_network:.2
 images, the convolutional one {convolutional_network:.2%}.""",
     "autograder": """\
 Of the {mistakes} mistakes it knows, the autograder reports {ours}, as failures or, where the
-assignment asks for no more, as warnings; it names {named}. The kind of test that courses publish for
-a layer, a fixed example and the numerical gradient of the student's own forward pass, catches
+assignment asks for no more, as warnings; it names {named}. The kind of test that courses publish
+for a layer, a fixed example and the numerical gradient of the student's own forward pass, catches
 {theirs} of the {covered} in layers; update rules and models were not compared.""",
 }
 README = {"hidden sizes": "mnist_train", "transfer": "transfer_squeezenet",
