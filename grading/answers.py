@@ -29,7 +29,7 @@ from .references import numerical_gradient, slopes
 class Subject:
     """A layer, a rule or a model."""
 
-    @property
+    @functools.cached_property
     def functions(self):
         """Its Functions: of a layer the forward and the backward pass."""
         return tuple(f for f in FUNCTIONS.values() if f.subject == self.name)
