@@ -84,12 +84,13 @@ def encode(tree):
     blobs = []
 
     def enter(value):
-        value = value if isinstance(value, Given) else Given(value)
-        if isinstance(value.array, tuple):
-            return {"()": value.array}
-        array = np.asarray(value.array)
+        is_given = isinstance(value, Given)
+        array, layout = (value.array, value.layout) if is_given else (value, "plain")
+        if isinstance(array, tuple):
+            return {"()": array}
+        array = np.asarray(array)
         blobs.append(array.tobytes())
-        return {"#": [array.dtype.str, array.shape, value.layout]}
+        return {"#": [array.dtype.str, array.shape, layout]}
 
     text = json.dumps(tree, default=enter).encode()
     size = 8 + len(text) + sum(map(len, blobs))
@@ -222,6 +223,9 @@ class Interpreter:
                 "free": any(p.kind is p.VAR_KEYWORD for p in wanted)}
 
 
+KINDS = np.ndarray, list, tuple, dict, np.generic
+
+
 def described(value, parts=None):
     """What a value is: its type, and the bytes if it is an array or can be made one.
 
@@ -229,8 +233,7 @@ def described(value, parts=None):
     """
     kind = type(value)                  # unlike isinstance, this cannot be lied to
     entry = {"type": kind.__name__[:60]}
-    known = np.ndarray, list, tuple, dict, np.generic
-    base = next((one for one in known if issubclass(kind, one)), kind)
+    base = kind if kind in KINDS else next((one for one in KINDS if issubclass(kind, one)), kind)
     if parts and base in (list, tuple):
         entries = list(base.__iter__(value))
         entry["parts"] = [described(part) if wanted else {"type": type(part).__name__[:60]}
