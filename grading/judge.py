@@ -641,7 +641,7 @@ class Rule(Trial):
 
     def scripts(self, case):
         """All steps from the first weights; between them, steps of another parameter of this shape:
-        the state must be in config, and not global."""
+        the state must be in config, and not global. Then the first step once more."""
         config = dict(case.inputs["config"])
         decay, rate = config.pop("lr_decay", 1), config["learning_rate"]
         script = [["keep", "w", sent(case, case.inputs["w"])], ["keep", "config", config],
@@ -662,11 +662,16 @@ class Rule(Trial):
             script += [["attempt", self.name, [other[0], sent(case, -dw), other[1]], {}, others],
                        get(result, [True, False], f"later {t}")]
             other = [At(others, 0), At(others, 1)]
-        return [script]
+        first = [sent(case, case.inputs["w"]), sent(case, case.inputs["dws"][0]), dict(config)]
+        return [script, [["call", self.name, first, {}, "again"], get("again", [True, False])]]
 
-    def judge(self, case, reply):
+    def judge(self, case, reply, again):
         """The weights after every step."""
         name, path, seen = self.name, [], reply.seen
+        if "result of 0" in seen and not again.error and \
+                not are_same(seen["result of 0"], again.seen["again"]):
+            raise Misbehaviour(f"{name} keeps its state outside of config, where all parameters "
+                               "share it: the same call gives something else later")
         for t, dw in enumerate(case.inputs["dws"]):
             if f"result of {t}" not in seen:
                 break
