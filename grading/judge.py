@@ -203,7 +203,7 @@ class Trial:
                     planned.append((case, self.scripts(case)))
                     self.send(planned[-1][1])
             for case, scripts in planned:
-                self.take(case, (self.reply(script) for script in scripts))
+                self.take(case, self.replies(scripts))
 
     def take(self, case, replies):
         """Judge the replies to the scripts of a case."""
@@ -218,19 +218,24 @@ class Trial:
         self.work.send([[step[:3] if step[0] == "get" else step for step in script]
                         for script in scripts])
 
-    def reply(self, script):
-        """The Reply to a script. Ended unless it is what may be said to that."""
-        reply = self.work.receive()
-        labels = [step[-1] for step in script[:reply.get("step", len(script))]
-                  if step[0] in ("get", "signature")]
-        if not is_well_formed(reply) or len(reply["results"]) != len(labels):
+    def replies(self, scripts):
+        """Yields the Reply to each script. Ended unless it is what may be said to that."""
+        said = self.work.receive().get("replies")
+        if type(said) is not list or len(said) != len(scripts):
             raise Ended(GARBLED)
-        return Reply(dict(zip(labels, reply["results"])), reply.get("error"))
+        for script, reply in zip(scripts, said):
+            if not is_well_formed(reply):
+                raise Ended(GARBLED)
+            labels = [step[-1] for step in script[:reply.get("step", len(script))]
+                      if step[0] in ("get", "signature")]
+            if len(reply["results"]) != len(labels):
+                raise Ended(GARBLED)
+            yield Reply(dict(zip(labels, reply["results"])), reply.get("error"))
 
     def ask(self, script):
         """The Reply to a script that is sent now."""
         self.send([script])
-        return self.reply(script)
+        return next(self.replies([script]))
 
     def fail(self, message, **details):
         """Note what is wrong; a weakness only, if the case goes beyond the assignment."""
@@ -431,7 +436,8 @@ class Forward(Trial):
 
 def fresh_entries(case, values):
     """{name: entry} of values of a case as they were sent."""
-    return {name: described(case.cast(value)) for name, value in values.items()}
+    return {name: described(value) if isinstance(value, dict) else
+            {"array": np.asarray(case.cast(value))} for name, value in values.items()}
 
 
 # ---------------------------------------------------------------- backward passes
@@ -447,6 +453,7 @@ class Backward(Trial):
         super().__init__(function, work)
         self.forward = FUNCTIONS[function.forward]
         self.fault = None           # what is wrong with the forward pass
+        self.forwards = []          # (case, Reply) with its results
         self.judged = self          # the trial that counts
         self.fits = self.cannot_be_tried = False
 
@@ -454,8 +461,8 @@ class Backward(Trial):
         """See Trial."""
         if self.forward.name in defined:
             super().examine(cases)
-            if not self.failures or not self.fault:
-                self.fault = None
+            self.fault = self.fault_of_forward() if self.failures else None
+            if not self.fault:
                 return
         else:
             self.fault = "is missing"
@@ -514,12 +521,8 @@ class Backward(Trial):
     def judge(self, case, first, *more):
         """All gradients of a case, and what else can be seen there."""
         seen, before = first.seen, len(self.failures)
-        if "forward" in seen:           # the forward pass is blamed for its result itself
-            silent = Forward(self.forward)
-            silent.take(case, [Reply({"result": seen["forward"]})])
-            self.fault = self.fault or (silent.failures[0].message if silent.failures else None)
-        elif "warn" not in (case.if_refused, case.if_wrong):
-            self.fault = self.fault or told(first.error)
+        self.forwards.append((case, first))
+        if "forward" not in seen and "warn" not in (case.if_refused, case.if_wrong):
             self.fail(f"{self.forward.name} {told(first.error)}")
         if first.error:
             if "forward" in seen:
@@ -536,6 +539,18 @@ class Backward(Trial):
                           "to the caller")
         if more and len(self.failures) == before:
             self.judge_more(case, seen["result"], *more)
+
+    def fault_of_forward(self):
+        """What is wrong with the forward pass, or None; it is blamed for its results itself."""
+        for case, reply in self.forwards:
+            if "forward" in reply.seen:
+                silent = Forward(self.forward)
+                silent.take(case, [Reply({"result": reply.seen["forward"]})])
+                if silent.failures:
+                    return silent.failures[0].message
+            elif "warn" not in (case.if_refused, case.if_wrong):
+                return told(reply.error)
+        return None
 
     def judge_more(self, case, result, again, broken, other):
         """A second call with the cache; linearity; NaN; buffers."""

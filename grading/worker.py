@@ -463,8 +463,7 @@ def serve(settings, requests, replies):
     say(replies, introduction(functions, missing))
     interpreter = Interpreter(functions, folder)
     while (scripts := read_frame(requests)) not in (None, "end"):
-        for script in scripts:
-            say(replies, interpreter.run(script))
+        say(replies, {"replies": [interpreter.run(script) for script in scripts]})
     say(replies, {})                # who ends without this has left scripts unread
     os._exit(0)
 
@@ -539,7 +538,7 @@ class Process:
         self.settings = {"path": str(pathlib.Path(path).absolute()), "names": list(names),
                          "allow": list(allow),
                          "grader": [str(home), str(home.parent / "autograder.py")]}
-        self.process = self.about = None
+        self.process = None
 
     def start(self):
         """Start the process that is forked for every function."""
@@ -574,15 +573,14 @@ class Process:
         if not is_introduction(about):
             self.stop()
             raise Ended(GARBLED)
-        self.about = about
         return about
 
     def send(self, scripts):
-        """Hand over scripts; they wait in line, so that the worker is never idle."""
+        """Hand over the scripts of a case; they wait in line, so that the worker is never idle."""
         self.waiting.put(encode(scripts))
 
     def receive(self):
-        """The reply to the next script."""
+        """The replies to the next scripts."""
         if self.process is None:
             raise Ended(GARBLED)
         frame = self.next_frame()
@@ -680,13 +678,14 @@ class Direct:
 
     def send(self, scripts):
         """Hand over scripts."""
-        self.waiting += decode(encode(scripts)[8:])
+        self.waiting.append(encode(scripts))
 
     def receive(self):
-        """Run the next script; both ways through the same bytes as in a process."""
+        """Run the next scripts; both ways through the same bytes as in a process."""
+        scripts = decode(self.waiting.pop(0)[8:])
         state = np.random.get_state()           # it belongs to the notebook that calls check()
         try:
-            return decode(encode(self.interpreter.run(self.waiting.pop(0)))[8:])
+            return decode(encode({"replies": [*map(self.interpreter.run, scripts)]})[8:])
         finally:
             np.random.set_state(state)
 
