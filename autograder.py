@@ -20,6 +20,9 @@ import pathlib
 import shutil
 import sys
 
+if __name__ == "__main__":              # before NumPy is loaded: the worker needs the other core
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from grading import contract, judge, report
 from grading.report import Report
 

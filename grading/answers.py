@@ -29,7 +29,7 @@ from .references import numerical_gradient, slopes
 class Subject:
     """A layer, a rule or a model."""
 
-    @property
+    @functools.cached_property
     def functions(self):
         """Its Functions: of a layer the forward and the backward pass."""
         return tuple(f for f in FUNCTIONS.values() if f.subject == self.name)
@@ -524,10 +524,9 @@ def any_subgradient(x, pool_param, dout):
 SCORES_TOO_LARGE = ("exp overflows for large scores (above 710; above 88 in float32), and "
                     "underflows for very negative ones: subtract each row's largest score first")
 PROBABILITY_TOO_SMALL = ("the loss is wrong where the right class has a probability below 1e-6: "
-                         "log p = x - max - log Σ exp(x - max) needs no epsilon and is always "
-                         "right")
-EPSILON_IN_LOG = ("a small number in the log changes the loss: log p = x - max - log Σ exp(x - "
-                  "max) needs none")
+                         "log p = x - max - log Σ exp(x - max) is always right")
+EPSILON_IN_LOG = ("a small number in the log, an epsilon, makes the loss too small: log p = x - max - "
+                  "log Σ exp(x - max) needs none")
 SMALLEST_PROBABILITY, LARGEST_EPSILON, LARGEST_SCORE = 1e-6, 1.4e-8, 80
 
 
@@ -539,18 +538,23 @@ def with_limits_of_exp(case):
     x, y = case.inputs["x"], case.inputs["y"]
     log_p = np.take_along_axis(references.log_softmax(x), y[..., None].astype(int), -1)[..., 0]
     log_p = log_p[case.inputs.get("mask", np.ones(y.shape)) != 0]
-    if not isinstance(case.truth["loss"], Exact) or np.isnan(x).any():
+    right = case.truth["loss"]
+    if not isinstance(right, Exact) or np.isnan(x).any():
         return case
+
+    def tolerating(low):
+        smaller = Between(np.asarray(low), right.array)
+        return {**case.truth, "loss": Tolerated(right, smaller, EPSILON_IN_LOG)}
+
     if log_p.min(initial=0) < math.log(SMALLEST_PROBABILITY):
         return dataclasses.replace(case, if_wrong="warn", if_refused="warn",
-                                   advice=PROBABILITY_TOO_SMALL)
+                                   advice=PROBABILITY_TOO_SMALL,
+                                   truth=tolerating(0.0))
     if np.abs(x).max() > LARGEST_SCORE:
         return dataclasses.replace(case, if_wrong="warn", if_refused="warn",
                                    advice=SCORES_TOO_LARGE)
-    weak = Between(np.asarray(-np.log(np.exp(log_p) + LARGEST_EPSILON).sum() / len(y)),
-                   case.truth["loss"].array)
-    truth = {**case.truth, "loss": Tolerated(case.truth["loss"], weak, EPSILON_IN_LOG)}
-    return dataclasses.replace(case, truth=truth)
+    return dataclasses.replace(case, truth=tolerating(
+        -np.log(np.exp(log_p) + LARGEST_EPSILON).sum() / len(y)))
 
 
 def with_the_last(labels, count):
@@ -589,7 +593,7 @@ def softmax_cases(cases, rng):
     cases.add("a different offset for each row", x + rows[0], y)
     cases.add("a different offset for each row, within ±70", x + rows[1], y)
     cases.add("the right class has a probability of 1.1e-6",
-              np.array([[0, 13.7], [13.7, 0]]), np.array([0, 1]))
+              np.array([[0, 13.7, 0], [13.7, 0, 0]]), np.array([0, 1]))
     right = references.one_hot(y, 3)
     cases.add("the right scores lead by 30", 30 * right + x, y)
     for gap in (40, 300, 695):
@@ -597,6 +601,7 @@ def softmax_cases(cases, rng):
     extreme = np.array([[1e3, -1e3, 0], [-1e3, 1e3, 5], [1e3, 1e3, -1e3], [-1e3, 0, 3]])
     cases.add("scores of ±1000", extreme, np.array([0, 1, 0, 2]), truth=exact)
     cases.add("scores of ±1000, wrong ones lead", extreme, np.array([1, 0, 2, 0]), truth=exact)
+    cases.add("", *draw(rng, 2, 2))         # the smallest that shows whether dx is divided by N
     cases[:] = map(with_limits_of_exp, cases)
 
 

@@ -2,7 +2,7 @@
 
     key = Key(seed=0)
     for case in key.cases("fc_backward"):           the smallest first
-        case.inputs, case.dout, case.cache          float64; case.fresh(value) is a copy to hand out
+        case.inputs, case.dout, case.cache          float64; case.cast(value) has its dtype
         case.truth["dw"].difference(dw, tolerance, floor)           None, or a Difference
         for prediction in key.predictions("fc_backward", case):     what known slips give here
 
@@ -11,6 +11,7 @@ references and mistakes (answers.py), or read from a file: so a hand-out can gra
 without containing a solution.
 """
 import dataclasses
+import functools
 import importlib
 import itertools
 import json
@@ -176,40 +177,18 @@ class Broken(Truth):
 
 def worst_difference(actual, low, high, tolerance, floor):
     """The place where `actual` is furthest outside of [low, high], or None if nowhere."""
-    scale = max(np.abs(low).max(), np.abs(high).max(), floor)
+    most = tolerance * max(high.max(), -low.min(), floor)
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.maximum(low - actual, actual - high)
+    if error.max() <= most:             # not so, if any number is none
+        return None
     error = np.where(np.isfinite(actual), error, np.inf)
     place = np.unravel_index(np.argmax(error), error.shape)
-    if error[place] <= tolerance * scale:
-        return None
     nearest = low[place] if actual[place] < low[place] else high[place]
     return Difference(tuple(map(int, place)), float(nearest), float(actual[place]))
 
 
 # ---------------------------------------------------------------- cases
-
-def strided(array):
-    """The same numbers as a view with gaps and negative steps."""
-    if array.ndim == 0:
-        return array
-    room = np.zeros([2 * size for size in array.shape], array.dtype)
-    view = room[(slice(None, None, -2),) * array.ndim]
-    view[...] = array
-    return view
-
-
-def readonly(array):
-    """A copy that cannot be written to."""
-    array = array.copy()
-    array.flags.writeable = False
-    return array
-
-
-# Copies, as what is graded may write to them.
-LAYOUTS = {"plain": np.array, "fortran": lambda array: np.array(array, order="F"),
-           "strided": strided, "readonly": readonly}
-
 
 @dataclasses.dataclass(eq=False)
 class Case:
@@ -220,7 +199,7 @@ class Case:
     dout: object = None             # upstream gradient; a tuple of two for lstm_step
     cache: object = None            # the published contents of the cache, or None
     dtype: np.dtype = np.dtype(np.float64)
-    layout: str = "plain"           # a key of LAYOUTS
+    layout: str = "plain"           # what worker.laid_out knows
     if_wrong: str = "fail"          # "warn": what is wrong here is only a weakness
     if_refused: str = "fail"        # "warn": so is a ValueError, AssertionError or MemoryError here
     advice: str = ""                # the sentence of that warning
@@ -228,32 +207,31 @@ class Case:
     constructor: dict = None        # arguments that build the model of this case
     unit: float = 1.0               # the size of the numbers, where it is not about 1
 
-    def fresh(self, value):
-        """A copy of an input, dout or cache in this case's dtype and layout."""
-        if isinstance(value, dict):
-            return dict(value)
+    def cast(self, value):
+        """An input, dout or cache in this case's dtype."""
         if isinstance(value, tuple):
-            return tuple(self.fresh(part) for part in value)
+            return tuple(map(self.cast, value))
         if not isinstance(value, (np.ndarray, np.generic)):
             return value
         value = np.asarray(value)
-        if value.dtype == np.float64:
-            value = value.astype(self.dtype)
-        return LAYOUTS[self.layout](value)
+        return value.astype(self.dtype, copy=False) if value.dtype == np.float64 else value
 
-    @property
+    @functools.cached_property
     def size(self):
         """How much there is to look at: the number of all input elements."""
         return sum(np.size(value) for value in self.inputs.values())
 
     def floor(self, output):
         """The size of an output below which an error does not count."""
-        if output == "loss":
-            return self.unit
+        return self.unit if output == "loss" else FLOOR[self.dtype] * self.largest
+
+    @functools.cached_property
+    def largest(self):
+        """The size of dout."""
+        if self.dout is None:
+            return 1.0
         douts = self.dout if isinstance(self.dout, tuple) else (self.dout,)
-        largest = 1.0 if self.dout is None else \
-            min(1.0, self.unit) * max(np.abs(dout).max() for dout in douts)
-        return FLOOR[self.dtype] * largest
+        return min(1.0, self.unit) * max(np.abs(dout).max() for dout in douts)
 
     def describe(self):
         """Shapes, and what is special."""

@@ -86,9 +86,7 @@ def sent(case, value, layout=None):
         return dict(value)
     if not isinstance(value, (np.ndarray, np.generic)):
         return value
-    value = np.asarray(value)
-    return Given(value.astype(case.dtype) if value.dtype == np.float64 else value,
-                 layout or case.layout)
+    return Given(case.cast(value), layout or case.layout)
 
 
 def kept(case, values, layout=None):
@@ -138,24 +136,19 @@ def is_well_formed(reply):
     try:
         error = reply.get("error", {"type": "", "message": ""})
         words = error["type"], error["message"], error.get("text", ""), error.get("file", "")
-        return all(map(is_entry, reply["results"])) and is_all(str, *words) and \
-            is_all(int, reply.get("step", 0), error.get("line") or 0)
+        return all(map(is_entry, reply["results"])) and {*map(type, words)} == {str} and \
+            type(reply.get("step", 0)) is type(error.get("line") or 0) is int
     except (KeyError, TypeError, AttributeError):
         return False
 
 
 def is_entry(entry):
     """Whether a part of a reply describes a value, or the arguments of a function."""
-    return is_all(str, entry["type"], entry.get("dtype", "")) and \
+    return type(entry["type"]) is type(entry.get("dtype", "")) is str and \
         ("array" not in entry or type(entry["array"]) is np.ndarray) and \
-        is_all(list, entry.get("shape", []), entry.get("names", [])) and \
-        is_all(int, entry.get("length", 0)) and all(map(is_entry, entry.get("parts", ()))) and \
+        type(entry.get("shape", [])) is type(entry.get("names", [])) is list and \
+        type(entry.get("length", 0)) is int and all(map(is_entry, entry.get("parts", ()))) and \
         all(map(is_entry, entry.get("entries", {}).values()))
-
-
-def is_all(kind, *values):
-    """Whether all values are of a type."""
-    return all(type(value) is kind for value in values)
 
 
 def parts_of(entry):
@@ -172,9 +165,15 @@ def are_same(result, other):
 def hold_same(entry, other):
     """Whether two entries hold the same numbers."""
     if "array" in entry:
-        return "array" in other and np.array_equal(entry["array"], other["array"], equal_nan=True)
+        return "array" in other and hold_equal(entry["array"], other["array"])
     parts, others = entry.get("entries", {}), other.get("entries", {})
     return set(parts) == set(others) and all(hold_same(parts[key], others[key]) for key in parts)
+
+
+def hold_equal(array, other):
+    """Whether two arrays hold the same numbers; most have the same bytes, which is soon seen."""
+    return array.dtype == other.dtype and array.shape == other.shape and \
+        array.tobytes() == other.tobytes() or np.array_equal(array, other, equal_nan=True)
 
 
 # ---------------------------------------------------------------- a trial
@@ -198,12 +197,13 @@ class Trial:
         for is_large in (False, True):
             if is_large and self.failures:
                 return
-            planned = [(case, self.scripts(case)) for case in cases
-                       if (case.size > SMALL) == is_large]
-            for script in itertools.chain(*(scripts for _, scripts in planned)):
-                self.send(script)
+            planned = []
+            for case in cases:
+                if (case.size > SMALL) == is_large:
+                    planned.append((case, self.scripts(case)))
+                    self.send(planned[-1][1])
             for case, scripts in planned:
-                self.take(case, (self.reply(script) for script in scripts))
+                self.take(case, self.replies(scripts))
 
     def take(self, case, replies):
         """Judge the replies to the scripts of a case."""
@@ -213,23 +213,29 @@ class Trial:
         except Misbehaviour as error:
             self.fail(str(error))
 
-    def send(self, script):
-        """Hand over a script."""
-        self.work.send([step[:3] if step[0] == "get" else step for step in script])
+    def send(self, scripts):
+        """Hand over scripts."""
+        self.work.send([[step[:3] if step[0] == "get" else step for step in script]
+                        for script in scripts])
 
-    def reply(self, script):
-        """The Reply to a script. Ended unless it is what may be said to that."""
-        reply = self.work.receive()
-        labels = [step[-1] for step in script[:reply.get("step", len(script))]
-                  if step[0] in ("get", "signature")]
-        if not is_well_formed(reply) or len(reply["results"]) != len(labels):
+    def replies(self, scripts):
+        """Yields the Reply to each script. Ended unless it is what may be said to that."""
+        said = self.work.receive().get("replies")
+        if type(said) is not list or len(said) != len(scripts):
             raise Ended(GARBLED)
-        return Reply(dict(zip(labels, reply["results"])), reply.get("error"))
+        for script, reply in zip(scripts, said):
+            if not is_well_formed(reply):
+                raise Ended(GARBLED)
+            labels = [step[-1] for step in script[:reply.get("step", len(script))]
+                      if step[0] in ("get", "signature")]
+            if len(reply["results"]) != len(labels):
+                raise Ended(GARBLED)
+            yield Reply(dict(zip(labels, reply["results"])), reply.get("error"))
 
     def ask(self, script):
         """The Reply to a script that is sent now."""
-        self.send(script)
-        return self.reply(script)
+        self.send([script])
+        return next(self.replies([script]))
 
     def fail(self, message, **details):
         """Note what is wrong; a weakness only, if the case goes beyond the assignment."""
@@ -340,12 +346,14 @@ class Trial:
         case, floor = self.case, self.case.floor(name)
         is_rounded = array.dtype.itemsize < case.dtype.itemsize
         tolerance = TOLERANCE[np.dtype(np.float32) if is_rounded else case.dtype]
-        values = array.astype(float)
-        found = truth.difference(values, tolerance, floor)
-        fine = floor if name == "loss" else 100 * floor
+        values, fine = array.astype(float, copy=False), floor if name == "loss" else 100 * floor
         # In large cases the central differences themselves have fewer digits.
-        if not found and self.takes_dtype and not is_rounded and case.dtype == np.float64 and \
-                case.size <= SMALL and truth.difference(values, DOUBLE_PRECISION, fine):
+        is_precise = self.takes_dtype and not is_rounded and case.dtype == np.float64 and \
+            case.size <= SMALL
+        if is_precise and truth.difference(values, DOUBLE_PRECISION, fine) is None:
+            return None
+        found = truth.difference(values, tolerance, floor)
+        if is_precise and not found:
             self.warn(FEW_DIGITS)
         return found
 
@@ -428,7 +436,8 @@ class Forward(Trial):
 
 def fresh_entries(case, values):
     """{name: entry} of values of a case as they were sent."""
-    return {name: described(case.fresh(value)) for name, value in values.items()}
+    return {name: described(value) if isinstance(value, dict) else
+            {"array": np.asarray(case.cast(value))} for name, value in values.items()}
 
 
 # ---------------------------------------------------------------- backward passes
@@ -444,6 +453,7 @@ class Backward(Trial):
         super().__init__(function, work)
         self.forward = FUNCTIONS[function.forward]
         self.fault = None           # what is wrong with the forward pass
+        self.forwards = []          # (case, Reply) with its results
         self.judged = self          # the trial that counts
         self.fits = self.cannot_be_tried = False
 
@@ -451,8 +461,8 @@ class Backward(Trial):
         """See Trial."""
         if self.forward.name in defined:
             super().examine(cases)
-            if not self.failures or not self.fault:
-                self.fault = None
+            self.fault = self.fault_of_forward() if self.failures else None
+            if not self.fault:
                 return
         else:
             self.fault = "is missing"
@@ -511,12 +521,8 @@ class Backward(Trial):
     def judge(self, case, first, *more):
         """All gradients of a case, and what else can be seen there."""
         seen, before = first.seen, len(self.failures)
-        if "forward" in seen:           # the forward pass is blamed for its result itself
-            silent = Forward(self.forward)
-            silent.take(case, [Reply({"result": seen["forward"]})])
-            self.fault = self.fault or (silent.failures[0].message if silent.failures else None)
-        elif "warn" not in (case.if_refused, case.if_wrong):
-            self.fault = self.fault or told(first.error)
+        self.forwards.append((case, first))
+        if "forward" not in seen and "warn" not in (case.if_refused, case.if_wrong):
             self.fail(f"{self.forward.name} {told(first.error)}")
         if first.error:
             if "forward" in seen:
@@ -533,6 +539,18 @@ class Backward(Trial):
                           "to the caller")
         if more and len(self.failures) == before:
             self.judge_more(case, seen["result"], *more)
+
+    def fault_of_forward(self):
+        """What is wrong with the forward pass, or None; it is blamed for its results itself."""
+        for case, reply in self.forwards:
+            if "forward" in reply.seen:
+                silent = Forward(self.forward)
+                silent.take(case, [Reply({"result": reply.seen["forward"]})])
+                if silent.failures:
+                    return silent.failures[0].message
+            elif "warn" not in (case.if_refused, case.if_wrong):
+                return told(reply.error)
+        return None
 
     def judge_more(self, case, result, again, broken, other):
         """A second call with the cache; linearity; NaN; buffers."""
@@ -638,7 +656,7 @@ class Rule(Trial):
 
     def scripts(self, case):
         """All steps from the first weights; between them, steps of another parameter of this shape:
-        the state must be in config, and not global."""
+        the state must be in config, and not global. Then the first step once more."""
         config = dict(case.inputs["config"])
         decay, rate = config.pop("lr_decay", 1), config["learning_rate"]
         script = [["keep", "w", sent(case, case.inputs["w"])], ["keep", "config", config],
@@ -659,11 +677,16 @@ class Rule(Trial):
             script += [["attempt", self.name, [other[0], sent(case, -dw), other[1]], {}, others],
                        get(result, [True, False], f"later {t}")]
             other = [At(others, 0), At(others, 1)]
-        return [script]
+        first = [sent(case, case.inputs["w"]), sent(case, case.inputs["dws"][0]), dict(config)]
+        return [script, [["call", self.name, first, {}, "again"], get("again", [True, False])]]
 
-    def judge(self, case, reply):
+    def judge(self, case, reply, again):
         """The weights after every step."""
         name, path, seen = self.name, [], reply.seen
+        if "result of 0" in seen and not again.error and \
+                not are_same(seen["result of 0"], again.seen["again"]):
+            raise Misbehaviour(f"{name} keeps its state outside of config, where all parameters "
+                               "share it: the same call gives something else later")
         for t, dw in enumerate(case.inputs["dws"]):
             if f"result of {t}" not in seen:
                 break

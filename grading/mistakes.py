@@ -287,6 +287,17 @@ def conv_loops(x, w, dout, sizes=None, add=True):
     return {"dx": dx, "dw": dw}
 
 
+def conv_in_four_loops(x, w, dout):
+    """dx and dw with loops over images, filters and output pixels, counted in x and w."""
+    dx, dw = np.zeros(x.shape), np.zeros(w.shape)
+    (H, W), (HH, WW) = x.shape[2:], w.shape[2:]
+    for n, f, i, j in itertools.product(*map(range, (len(x), len(w), H - HH + 1, W - WW + 1))):
+        window = np.s_[n, :, i:i + HH, j:j + WW]
+        dx[window] += dout[n, f, i, j] * w[f]
+        dw[f] += dout[n, f, i, j] * x[window]
+    return {"dx": dx, "dw": dw}
+
+
 def conv_adding_once(x, w, dout):
     """dx[:, k, i, j] += columns: of the windows of a pixel the last one counts."""
     OH, OW = dout.shape[2:]
@@ -414,6 +425,8 @@ CONV_BACKWARD = entries(
          size - window + 1 for size, window in zip(dout.shape[2:], w.shape[2:])])),
     ("conv_unpacks_the_cache_in_another_order", "dx dw", OTHER_CACHE,
      lambda x, w, dout: right.conv_gradients(w, x, dout)),
+    ("conv_unpacks_the_cache_of_its_loops_in_another_order", "dx dw", OTHER_CACHE,
+     lambda x, w, dout: conv_in_four_loops(w, x, dout)),
 )
 
 

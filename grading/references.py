@@ -17,11 +17,11 @@ def slopes(f, directions, step):
     along the directions, where the difference is exact. Else it is of fourth order; its error is
     about step⁴.
     """
-    first = f(step * directions) - f(-step * directions)
-    if step == 1:
-        return first / 2
-    second = f(2 * step * directions) - f(-2 * step * directions)
-    return (8 * first - second) / (12 * step)
+    factors = (1, -1) if step == 1 else (1, -1, 2, -2)
+    shifts = np.concatenate([factor * step * directions for factor in factors])
+    values = f(shifts).reshape(len(factors), -1)
+    first = values[0] - values[1]
+    return first / 2 if step == 1 else (8 * first - (values[2] - values[3])) / (12 * step)
 
 
 def numerical_gradient(f, shape, step):

@@ -18,6 +18,8 @@ Every function has a process of its own, forked from one that has loaded NumPy a
 submission; what it breaks is gone with it. Python 3.10, NumPy alone.
 """
 import copy
+import functools
+import gc
 import importlib
 import importlib.util
 import inspect
@@ -54,11 +56,15 @@ class Given:
         self.array, self.layout = array, layout
 
 
-class At:
-    """What a slot holds, or something in it."""
+class At(dict):
+    """What a slot holds, or something in it. In JSON it stands as it is."""
 
     def __init__(self, slot, *path):
-        self.path = [slot, *path]
+        super().__init__({"@": [slot, *path]})
+
+    @property
+    def path(self):
+        return self["@"]
 
 
 def laid_out(array, layout):
@@ -78,18 +84,25 @@ def encode(tree):
     blobs = []
 
     def enter(value):
-        if isinstance(value, At):
-            return {"@": value.path}
-        value = value if isinstance(value, Given) else Given(value)
-        if isinstance(value.array, tuple):
-            return {"()": value.array}
-        array = np.asarray(value.array)
+        is_given = isinstance(value, Given)
+        array, layout = (value.array, value.layout) if is_given else (value, "plain")
+        if isinstance(array, tuple):
+            return {"()": array}
+        array = np.asarray(array)
         blobs.append(array.tobytes())
-        return {"#": [array.dtype.str, array.shape, value.layout]}
+        return {"#": [array.dtype.str, array.shape, layout]}
 
     text = json.dumps(tree, default=enter).encode()
     size = 8 + len(text) + sum(map(len, blobs))
     return b"".join([size.to_bytes(8, "big"), len(text).to_bytes(8, "big"), text, *blobs])
+
+
+@functools.cache
+def dtype_of(kind):
+    """A dtype of numbers by its name."""
+    if not re.fullmatch(r"[<>|=][biufc]\d+", kind):
+        raise ValueError("an array of an unknown kind")
+    return np.dtype(kind)
 
 
 def decode(frame):
@@ -105,11 +118,11 @@ def decode(frame):
         if "#" not in entry:
             return entry
         kind, shape, layout = entry["#"]
-        if not re.fullmatch(r"[<>|=][biufc]\d+", kind) or min(shape, default=0) < 0:
-            raise ValueError("an array of an unknown kind")
-        dtype = np.dtype(kind)
-        start, position = position, position + math.prod(shape) * dtype.itemsize
-        return laid_out(np.frombuffer(frame[start:position], dtype).reshape(shape), layout)
+        dtype, count = dtype_of(kind), math.prod(shape)
+        if min(shape, default=0) < 0:
+            raise ValueError("an array of a negative size")
+        start, position = position, position + count * dtype.itemsize
+        return laid_out(np.frombuffer(frame, dtype, count, start).reshape(shape), layout)
 
     try:
         tree = json.loads(frame[8:end], object_hook=enter)
@@ -210,6 +223,9 @@ class Interpreter:
                 "free": any(p.kind is p.VAR_KEYWORD for p in wanted)}
 
 
+KINDS = np.ndarray, list, tuple, dict, np.generic
+
+
 def described(value, parts=None):
     """What a value is: its type, and the bytes if it is an array or can be made one.
 
@@ -217,8 +233,7 @@ def described(value, parts=None):
     """
     kind = type(value)                  # unlike isinstance, this cannot be lied to
     entry = {"type": kind.__name__[:60]}
-    known = list, tuple, dict, np.ndarray, np.generic
-    base = next((one for one in known if issubclass(kind, one)), kind)
+    base = kind if kind in KINDS else next((one for one in KINDS if issubclass(kind, one)), kind)
     if parts and base in (list, tuple):
         entries = list(base.__iter__(value))
         entry["parts"] = [described(part) if wanted else {"type": type(part).__name__[:60]}
@@ -447,8 +462,8 @@ def serve(settings, requests, replies):
     functions = {name: names[name] for name in settings["names"] if name in names}
     say(replies, introduction(functions, missing))
     interpreter = Interpreter(functions, folder)
-    while (script := read_frame(requests)) not in (None, "end"):
-        say(replies, interpreter.run(script))
+    while (scripts := read_frame(requests)) not in (None, "end"):
+        say(replies, {"replies": [interpreter.run(script) for script in scripts]})
     say(replies, {})                # who ends without this has left scripts unread
     os._exit(0)
 
@@ -482,8 +497,10 @@ def main(settings):
     sys.path[:] = [path for path in sys.path if path]
     sys.meta_path.insert(0, Refusal(settings["allow"]))
     np.random.seed(0)               # what NumPy imports late is there before it is needed
+    importlib.import_module("numpy.ma")
     import_libraries(pathlib.Path(settings["path"]))
     say(replies, {})
+    gc.freeze()                     # a collection in a child would copy the pages of all of this
     while (seconds := read_frame(requests)) is not None:
         child = os.fork() if can_fork else 0
         if child == 0:
@@ -521,7 +538,7 @@ class Process:
         self.settings = {"path": str(pathlib.Path(path).absolute()), "names": list(names),
                          "allow": list(allow),
                          "grader": [str(home), str(home.parent / "autograder.py")]}
-        self.process = self.about = None
+        self.process = None
 
     def start(self):
         """Start the process that is forked for every function."""
@@ -556,15 +573,14 @@ class Process:
         if not is_introduction(about):
             self.stop()
             raise Ended(GARBLED)
-        self.about = about
         return about
 
-    def send(self, script):
-        """Hand over a script; scripts wait in line, so that the worker is never idle."""
-        self.waiting.put(encode(script))
+    def send(self, scripts):
+        """Hand over the scripts of a case; they wait in line, so that the worker is never idle."""
+        self.waiting.put(encode(scripts))
 
     def receive(self):
-        """The reply to the next script."""
+        """The replies to the next scripts."""
         if self.process is None:
             raise Ended(GARBLED)
         frame = self.next_frame()
@@ -660,15 +676,16 @@ class Direct:
         self.interpreter, self.waiting = Interpreter(self.functions), []
         return introduction(self.functions, {})
 
-    def send(self, script):
-        """Hand over a script."""
-        self.waiting.append(encode(script))
+    def send(self, scripts):
+        """Hand over scripts."""
+        self.waiting.append(encode(scripts))
 
     def receive(self):
-        """Run the next script; both ways through the same bytes as in a process."""
+        """Run the next scripts; both ways through the same bytes as in a process."""
+        scripts = decode(self.waiting.pop(0)[8:])
         state = np.random.get_state()           # it belongs to the notebook that calls check()
         try:
-            return decode(encode(self.interpreter.run(decode(self.waiting.pop(0)[8:])))[8:])
+            return decode(encode({"replies": [*map(self.interpreter.run, scripts)]})[8:])
         finally:
             np.random.set_state(state)
 

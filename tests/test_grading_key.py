@@ -1,4 +1,6 @@
 """The answer key: right functions are right by it, and every known mistake is wrong by it."""
+import copy
+import dataclasses
 import importlib
 import time
 
@@ -7,7 +9,8 @@ import pytest
 
 from grading import mistakes, references
 from grading.answers import LAYERS, consequences
-from grading.contract import FUNCTIONS, TOLERANCE, Key, Raised
+from grading.contract import FUNCTIONS, TOLERANCE, Case, Key, Raised
+from grading.worker import laid_out
 
 # Right by the assignment but weak, so that no case fails: a warning follows.
 WEAK = ("fc_flattens_in_fortran_order", "fc_does_not_flatten", "fc_leaves_dx_flat",
@@ -28,19 +31,27 @@ def found(case, output, value):
     return case.truth[output].difference(value, TOLERANCE[case.dtype], case.floor(output))
 
 
+def fresh(case, value):
+    """A copy of an input, dout or cache, or of several, in a case's dtype and layout."""
+    if isinstance(value, tuple):
+        return tuple(fresh(case, part) for part in value)
+    value = copy.copy(case.cast(value))
+    return laid_out(value, case.layout) if isinstance(value, np.ndarray) else value
+
+
 def results(name, case, function=None, cache=None):
     """What a function (default: the project's own) returns in a case: {output: array}."""
-    contract = FUNCTIONS[name]
+    contract, inputs = FUNCTIONS[name], tuple(case.inputs.values())
     module = importlib.import_module(contract.file)
     function = function or getattr(module, name)
     with np.errstate(all="ignore"):
         if contract.kind == "backward":
             douts = case.dout if isinstance(case.dout, tuple) else (case.dout,)
             if cache is None:
-                *_, cache = getattr(module, contract.forward)(*map(case.fresh, case.inputs.values()))
-            values = function(*map(case.fresh, douts), cache)
+                *_, cache = getattr(module, contract.forward)(*fresh(case, inputs))
+            values = function(*fresh(case, douts), cache)
         else:
-            values = function(*map(case.fresh, case.inputs.values()))
+            values = function(*fresh(case, inputs))
     values = values if isinstance(values, tuple) else (values,)
     return dict(zip(contract.outputs, values))
 
@@ -57,7 +68,7 @@ def severity(case, output, value):
 def test_our_layers_are_right(key, name):
     """In every case, with their own caches and with published ones."""
     for case in key.cases(name):
-        for cache in (None, *([case.fresh(case.cache)] if case.cache is not None else [])):
+        for cache in (None, *([fresh(case, case.cache)] if case.cache is not None else [])):
             for output, value in results(name, case, cache=cache).items():
                 assert found(case, output, value) is None, (output, case.describe())
 
@@ -66,7 +77,7 @@ def test_our_layers_are_right(key, name):
 def test_our_rules_are_right(key, name):
     rule = getattr(importlib.import_module("optim"), name)
     for case in key.cases(name):
-        w, dws, config = map(case.fresh, case.inputs.values())
+        w, dws, config = fresh(case, tuple(case.inputs.values()))
         decay, path = config.pop("lr_decay", 1.0), []
         for dw in dws:
             w, config = rule(w, dw, config)
@@ -81,8 +92,8 @@ def test_our_models_are_right(key, name):
     for case in key.cases(name):
         model = kind(**case.constructor, reg=case.inputs["reg"], dtype=case.dtype.type)
         assert {f"d{name}" for name in model.params} <= set(case.truth)
-        model.params = {name: case.fresh(case.inputs[name]) for name in model.params}
-        loss, grads = model.loss(*(case.fresh(case.inputs[a]) for a in FUNCTIONS[name].arguments))
+        model.params = {name: fresh(case, case.inputs[name]) for name in model.params}
+        loss, grads = model.loss(*(fresh(case, case.inputs[a]) for a in FUNCTIONS[name].arguments))
         for output, value in {"loss": loss, **{f"d{k}": v for k, v in grads.items()}}.items():
             assert found(case, output, value) is None, (output, case.describe())
 
@@ -201,6 +212,7 @@ def test_what_may_be_refused(key):
 def test_a_key_from_a_file_is_the_same(key, tmp_path):
     """Cases, truths and predictions; and there is no pickle in it."""
     names = ["max_pool_backward", "lstm_step_backward", "adam", "ConvNet"]
+    fields = dataclasses.fields(Case)
     key.save(tmp_path / "key.npz", names)
     loaded = Key.load(tmp_path / "key.npz")
     with np.load(tmp_path / "key.npz", allow_pickle=False) as file:
@@ -209,7 +221,8 @@ def test_a_key_from_a_file_is_the_same(key, tmp_path):
         kept = [case for case in key.cases(name) if case.size <= 5000]
         assert len(kept) == len(loaded.cases(name)) > 9
         for case, other in zip(kept, loaded.cases(name)):
-            assert same(*({**vars(either), "truth": None} for either in (case, other)))
+            assert same(*({field.name: getattr(either, field.name) for field in fields
+                           if field.name != "truth"} for either in (case, other)))
             wrong = {output: np.ones(truth.shape) for output, truth in case.truth.items()}
             assert [found(case, o, w) for o, w in wrong.items()] == \
                 [found(other, o, w) for o, w in wrong.items()]

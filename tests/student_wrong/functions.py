@@ -177,7 +177,7 @@ def batch__rnn_forward(x, h0, Wx, Wh, b):
 
 
 def kept__sgd_momentum(w, dw, config=None):
-    """sgd_momentum"""
+    """outside of config"""
     global velocity
     velocity = 0.9 * globals().get('velocity', 0) - config['learning_rate'] * dw
     return w + velocity, config
