@@ -28,8 +28,21 @@ def arguments(argv=None):
             ("--hidden-dim", 100, "units of the fully connected layer")):
         parser.add_argument(flag, type=experiment.positive_integer, default=default, metavar="N",
                             help=meaning)
-    experiment.training_flags(parser, learning_rate=0.05, lr_decay=0.75, reg=1e-3)
+    experiment.training_flags(parser, update_rule="adam", learning_rate=0.002, batch_size=100,
+                              shares=2, reg=0.0)
     return experiment.parse(parser, argv, quick={"epochs": 2})
+
+
+def make_solver(args, data, kind):
+    """The training. UserError for sizes that do not fit."""
+    try:
+        model = ConvNet(data["X_train"].shape[1:], args.num_filters, args.filter_size,
+                        args.hidden_dim, 10, reg=args.reg, rng=args.seed)
+    except ValueError as error:
+        raise experiment.UserError(str(error)) from None
+    return Solver(model, data, **experiment.solver_options(args),
+                  checkpoint=experiment.checkpoint_path(args, "cnn.npz"),
+                  settings={"data": experiment.DIGITS[kind], "reg": args.reg, "init": args.init})
 
 
 def summary(metrics, out):
@@ -64,25 +77,15 @@ def main(argv=None):
         return
     started = time.monotonic()
     data, kind = experiment.load_digits(args, *(QUICK if args.quick else FULL))
-    try:
-        model = ConvNet(data["X_train"].shape[1:], args.num_filters, args.filter_size,
-                        args.hidden_dim, 10, reg=args.reg, rng=args.seed)
-    except ValueError as error:
-        raise experiment.UserError(str(error)) from None
-    name = experiment.DIGITS[kind]
-    solver = Solver(model, data, update_rule="sgd_momentum",
-                    optim_config={"learning_rate": args.learning_rate, "momentum": 0.9},
-                    lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,
-                    seed=args.seed, checkpoint=experiment.checkpoint_path(args, "cnn.npz"),
-                    settings={"data": name, "reg": args.reg, "init": args.init})
+    solver, name = make_solver(args, data, kind), experiment.DIGITS[kind]
     experiment.prepare(args, solver)
     earlier = solver.seconds
     with experiment.results_folder(args, "cnn.npz"):
         experiment.train(solver)
         experiment.save_figure(args, "filters.png", filters_figure(
-            model, f"Filters learned from {name}"))
+            solver.model, f"Filters learned from {name}"))
         experiment.save_figure(args, "feature_maps.png", feature_maps_figure(
-            model, data["X_test"][0], f"What the filters see in one digit ({name})"))
+            solver.model, data["X_test"][0], f"What the filters see in one digit ({name})"))
         metrics = experiment.digits_report(args, data, kind, solver, "Convolutional network")
         metrics["seconds"] = round(time.monotonic() - started + earlier, 1)
         experiment.save_metrics(args, metrics)

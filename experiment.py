@@ -33,7 +33,8 @@ except ModuleNotFoundError:
 
 from checkpoint import CheckpointError, save_atomically
 from data.download import DataError, DownloadError
-from solver import DivergedError
+from optim import one_cycle
+from solver import RULES, DivergedError
 
 DIGITS = {"real": "MNIST", "synthetic": "drawn digits"}     # what pictures and tables call them
 COLOURS = {"train": "tab:blue", "validation": "tab:orange", "right": "tab:green",
@@ -80,19 +81,33 @@ def argument_parser(description, *, script, epochs, data_dir_help):
     return parser
 
 
-def training_flags(parser, *, learning_rate, lr_decay, batch_size=100, reg=None):
+def training_flags(parser, *, update_rule, learning_rate, batch_size, shares, lr_decay=None,
+                   reg=None):
     """Add the flags of scripts that train with the Solver, with a script's own defaults."""
     parser.add_argument("--init", metavar="CHECKPOINT",
                         help="begin a new training from the parameters in this checkpoint")
+    parser.add_argument("--update-rule", choices=RULES, default=update_rule, help="see optim.py")
     parser.add_argument("--learning-rate", type=positive_number, default=learning_rate, metavar="X",
-                        help="of the first epoch")
+                        help="the largest one")
     parser.add_argument("--lr-decay", type=positive_number, default=lr_decay, metavar="X",
-                        help="the learning rate is multiplied by it after each epoch")
+                        help="multiply the learning rate by X after each epoch; without it the rate "
+                             "rises in the first quarter of all steps, then falls to 0 (one cycle)")
     parser.add_argument("--batch-size", type=positive_integer, default=batch_size, metavar="N",
                         help="samples in a mini-batch")
+    parser.add_argument("--shares", type=positive_integer, default=shares, metavar="N",
+                        help="parts of a mini-batch that are computed at once, each by a thread")
     if reg is not None:
         parser.add_argument("--reg", type=nonnegative_number, default=reg, metavar="X",
                             help="strength of the L2 penalty on the weights")
+
+
+def solver_options(args):
+    """What these flags and --epochs and --seed ask of the Solver."""
+    return {"update_rule": args.update_rule,
+            "optim_config": {"learning_rate": args.learning_rate}, "lr_decay": args.lr_decay or 1.0,
+            "schedule": None if args.lr_decay else one_cycle(momentum=0.8),
+            "batch_size": args.batch_size, "num_epochs": args.epochs, "seed": args.seed,
+            "shares": args.shares}
 
 
 def parse(parser, argv, quick):

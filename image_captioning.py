@@ -65,7 +65,8 @@ def arguments(argv=None):
             ("--feature-dropout", ByData(0.2, 0.2, 0.0), "features")):
         parser.add_argument(flag, type=experiment.share, default=default, metavar="X",
                             help=f"share of the {meaning} that is dropped in training")
-    experiment.training_flags(parser, learning_rate=1e-3, lr_decay=ByData(0.88, 0.87, 0.72))
+    experiment.training_flags(parser, update_rule="adam", learning_rate=1e-3, batch_size=100,
+                              shares=2, lr_decay=ByData(0.88, 0.87, 0.72))
     args = experiment.parse(parser, argv, quick={"epochs": 2, "hidden_dim": 128,
                                                  "wordvec_dim": 64})
     if args.overfit:
@@ -350,9 +351,7 @@ def main(argv=None):
                           args.hidden_dim, args.cell, dropout=args.dropout,
                           feature_dropout=args.feature_dropout, rng=args.seed)
     subset, writing = np.unique(data["X_val"].pictures)[:BLEU_SUBSET], writing_options(args)
-    solver = Solver(model, data, update_rule="adam",
-                    optim_config={"learning_rate": args.learning_rate}, lr_decay=args.lr_decay,
-                    batch_size=args.batch_size, num_epochs=args.epochs, seed=args.seed,
+    solver = Solver(model, data, **experiment.solver_options(args),
                     metric=minus_loss_per_word, extra_metrics={
                         "BLEU": lambda model: score(model, data, subset, **writing)},
                     metrics_text=described,

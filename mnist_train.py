@@ -25,7 +25,8 @@ def arguments(argv=None):
     parser.add_argument("--hidden-sizes", type=experiment.positive_integers, nargs="+", metavar="H",
                         default=[16, 32, 64, 128, 256, 512, 1024],
                         help="hidden-layer sizes to try, separated by spaces")
-    experiment.training_flags(parser, learning_rate=0.2, lr_decay=0.8, reg=5e-5)
+    experiment.training_flags(parser, update_rule="adam", learning_rate=0.008, batch_size=256,
+                              shares=1, reg=5e-5)
     return experiment.parse(parser, argv, quick={
         "epochs": 3, "hidden_sizes": [8, 16, 32, 64, 96, 128]})
 
@@ -33,12 +34,9 @@ def arguments(argv=None):
 def make_solver(args, data, kind, hidden_dim, seed, checkpoint):
     """A training with one hidden-layer size."""
     model = TwoLayerNet(28 * 28, hidden_dim, 10, reg=args.reg, rng=seed)
-    return Solver(model, data, update_rule="sgd_momentum",
-                  optim_config={"learning_rate": args.learning_rate, "momentum": 0.9},
-                  lr_decay=args.lr_decay, batch_size=args.batch_size, num_epochs=args.epochs,
-                  seed=seed, checkpoint=experiment.checkpoint_path(args, checkpoint),
-                  settings={"data": experiment.DIGITS[kind], "reg": args.reg,
-                            "init": args.init})
+    return Solver(model, data, **experiment.solver_options(args) | {"seed": seed},
+                  checkpoint=experiment.checkpoint_path(args, checkpoint),
+                  settings={"data": experiment.DIGITS[kind], "reg": args.reg, "init": args.init})
 
 
 def sizes_table(sizes, best):

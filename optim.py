@@ -6,11 +6,15 @@ w and dw are arrays of one shape. Every hyperparameter and every piece of state 
 `config`, so saving it saves the rule; missing entries get their defaults. Rules are pure: w, dw
 and config are not changed, and the new config goes into the next call. The dtype of w is kept.
 
+`schedule(done)` gives the factors of a step's learning rate and momentum, where `done` is the share
+of all steps that came before: see one_cycle.
+
 Each rule gives PyTorch's trajectory as long as the learning rate is constant; sgd_momentum says
 where they part after that, and why. Every rule raises ValueError for shapes that differ, for
 unknown entries of config and for values outside of their range.
 """
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -92,6 +96,31 @@ def adam(w, dw, config=None):
     step_size = learning_rate * correction / (1 - beta1 ** t)
     step = step_size * m / (np.sqrt(v) + config["epsilon"] * correction)
     return (1 - learning_rate * config["weight_decay"]) * w - step, config
+
+
+class one_cycle(NamedTuple):        # named as a function, because what it makes is one
+    """A schedule: the learning rate rises to its full size, then falls to nearly 0.
+
+        one_cycle(warm_up=0.25)(done) -> (factor of the learning rate, factor of the momentum)
+
+    warm_up: share of the steps in which the rate rises, from `start` times its full size to all of
+    it; then it falls to `end` times that; both along half a cosine. momentum: what the momentum
+    (beta1 of Adam) is multiplied by where the rate is highest; the two move against each other.
+
+    Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large
+    learning rates", 2018.
+    """
+    warm_up: float = 0.25
+    start: float = 0.04
+    end: float = 0.0
+    momentum: float = 1.0
+
+    def __call__(self, done):
+        rises = done < self.warm_up
+        way = done / self.warm_up if rises else (done - self.warm_up) / (1 - self.warm_up)
+        height = (1 - math.cos(math.pi * way)) / 2 if rises else (1 + math.cos(math.pi * way)) / 2
+        low = self.start if rises else self.end
+        return low + (1 - low) * height, 1 + (self.momentum - 1) * height
 
 
 # Hyperparameters that are shares; all others have no upper limit.

@@ -10,6 +10,7 @@ from rnn_layers import (rnn_backward, rnn_forward, rnn_step_forward, temporal_fc
                         temporal_fc_forward, temporal_softmax_loss, word_embedding_backward,
                         word_embedding_forward)
 
+MUCH_PADDING = 0.25             # of a batch: from here on it is worth being skipped
 WEIGHTS = "W_proj", "W_embed", "Wx", "Wh", "W_vocab"
 
 
@@ -92,9 +93,9 @@ class CaptioningRNN:
         Returns (loss, grads) with the keys of params.
         """
         features, read, wanted, mask = self._batch(features, captions)
-        scores, caches = self._forward(features, read, self.dropout, self.feature_dropout)
-        loss, dscores = temporal_softmax_loss(scores, wanted, mask)
-        grads = self._backward(dscores, caches)
+        scores, caches = self._forward(features, read, mask, self.dropout, self.feature_dropout)
+        loss, dscores = _loss_of_batch(scores, wanted, mask)
+        grads = self._backward(dscores, mask, caches)
         if self.reg:
             # L += ½·reg·ΣW²  ⇒  dW += reg·W   (docs/derivations.md, "Weight decay")
             for name in WEIGHTS:
@@ -105,8 +106,8 @@ class CaptioningRNN:
     def total_loss(self, features, captions):
         """(loss summed over all words that count, their number), without dropout and penalty."""
         features, read, wanted, mask = self._batch(features, captions)
-        scores, _ = self._forward(features, read, dropout=0.0, feature_dropout=0.0)
-        loss, _ = temporal_softmax_loss(scores, wanted, mask)
+        scores, _ = self._forward(features, read, mask, dropout=0.0, feature_dropout=0.0)
+        loss, _ = _loss_of_batch(scores, wanted, mask)
         return float(loss) * len(features), int(mask.sum())
 
     def _batch(self, features, captions):
@@ -118,8 +119,8 @@ class CaptioningRNN:
                              f"the {len(features)} rows of features, got shape {captions.shape}")
         return features, captions[:, :-1], captions[:, 1:], captions[:, 1:] != self.null
 
-    def _forward(self, features, words, dropout, feature_dropout):
-        """(scores (N, T, V) of the next words, what _backward needs)."""
+    def _forward(self, features, words, mask, dropout, feature_dropout):
+        """(scores (N, T, V) of the next words, packed by mask, what _backward needs)."""
         p = self.params
         forward = rnn_forward if self.cell_type == "rnn" else rnn_layers.lstm_forward
         features, _ = self._drop(features, feature_dropout)
@@ -128,15 +129,15 @@ class CaptioningRNN:
         vectors, vectors_kept = self._drop(vectors, dropout)
         h, cache_cell = forward(_time_major(vectors), h0, p["Wx"], p["Wh"], p["b"])
         h, h_kept = self._drop(_time_major(h), dropout)
-        scores, cache_vocab = temporal_fc_forward(h, p["W_vocab"], p["b_vocab"])
+        scores, cache_vocab = temporal_fc_forward(_packed(h, mask), p["W_vocab"], p["b_vocab"])
         return scores, (cache_proj, cache_embed, vectors_kept, cache_cell, h_kept, cache_vocab)
 
-    def _backward(self, dscores, caches):
+    def _backward(self, dscores, mask, caches):
         """Gradients of all parameters: _forward backwards."""
         cache_proj, cache_embed, vectors_kept, cache_cell, h_kept, cache_vocab = caches
         backward = rnn_backward if self.cell_type == "rnn" else rnn_layers.lstm_backward
         dh, dW_vocab, db_vocab = temporal_fc_backward(dscores, cache_vocab)
-        dh = _time_major(_undrop(dh, h_kept))
+        dh = _time_major(_undrop(_unpacked(dh, mask), h_kept))
         dvectors, dh0, dWx, dWh, db = backward(dh, cache_cell)
         dvectors = _undrop(_time_major(dvectors), vectors_kept)
         dW_embed = word_embedding_backward(dvectors, cache_embed)
@@ -249,6 +250,31 @@ class CaptioningRNN:
 def _time_major(x):
     """(N, T, ...) as (T, N, ...), and back."""
     return x.swapaxes(0, 1)
+
+
+def _packed(x, mask):
+    """x (N, T, ...), or its K words that count as one long sentence (1, K, ...).
+
+    The scores of all words of the vocabulary are most of the work. After the end of a caption
+    nobody needs them.
+    """
+    return x[mask][None] if 0 < mask.mean() <= 1 - MUCH_PADDING else x
+
+
+def _unpacked(x, mask):
+    """_packed backwards: (N, T, H), with 0 where no word counts."""
+    if x.shape[:2] == mask.shape:
+        return x
+    whole = np.zeros((*mask.shape, x.shape[2]), x.dtype)
+    whole[mask] = x[0]
+    return whole
+
+
+def _loss_of_batch(scores, wanted, mask):
+    """(loss, dscores) of packed scores, averaged over the N captions all the same."""
+    loss, dscores = temporal_softmax_loss(scores, _packed(wanted, mask), _packed(mask, mask))
+    share = len(scores) / len(mask)             # 1/N of a sum over one long sentence, or 1
+    return (loss, dscores) if share == 1 else (loss * share, dscores * share)
 
 
 def _undrop(dout, kept):

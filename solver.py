@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -52,6 +53,8 @@ class Solver:
         update_rule: name of a rule in optim.py, or such a function
         optim_config: the rule's hyperparameters, for example {'learning_rate': 0.1}
         lr_decay: the learning rate is multiplied by it after each epoch
+        schedule: schedule(done) -> (factor of the learning rate, factor of the momentum) of a step,
+            where done is the share of all steps that came before it, as optim.one_cycle()
         batch_size: samples of a mini-batch; the last one of an epoch may be smaller
         num_epochs: each is one pass over the shuffled training samples
         metric: metric(model, X, y) -> (total, count) of a batch of samples; the larger
@@ -62,6 +65,12 @@ class Solver:
             time (all if fewer)
         eval_batch_size: samples evaluated at once by check_accuracy
         seed: of the shuffling; a Solver owns its random generator
+        shares: a mini-batch is cut into so many parts, each computed by a thread of its own (NumPy
+            lets others work during every large operation). The result depends on this number, but
+            not on the machine's. To be of use, BLAS must not have threads too: set
+            OPENBLAS_NUM_THREADS=1 (or MKL_, VECLIB_) in the environment before NumPy is imported.
+            model.loss and metric must not change the model; one that draws random numbers gets a
+            generator for each share.
         checkpoint: path of the .npz that is written after each epoch, and on Ctrl-C
         settings: what else decides the result, such as the model's hyperparameters, as a dict that
             JSON can hold: a checkpoint made with others is refused
@@ -72,6 +81,8 @@ class Solver:
         loss_history: a number for every step
         train_acc_history, val_acc_history: the metric after every epoch
         extra_history: name -> a number, or a list of numbers, for every epoch
+        seconds_history: the seconds in train() until the end of every epoch
+        seconds_history: seconds in train() until the end of every epoch
         best_val_acc, best_params: the best validation metric so far and a copy of the parameters
             that gave it (None before the first epoch ends)
         epoch: epochs completed
@@ -79,8 +90,8 @@ class Solver:
     """
 
     def __init__(self, model, data, *, update_rule="sgd", optim_config=None, lr_decay=1.0,
-                 batch_size=100, num_epochs=10, metric=accuracy, extra_metrics=None,
-                 metrics_text=None, num_train_samples=1000, eval_batch_size=1000, seed=0,
+                 schedule=None, batch_size=100, num_epochs=10, metric=accuracy, extra_metrics=None,
+                 metrics_text=None, num_train_samples=1000, eval_batch_size=1000, seed=0, shares=1,
                  checkpoint=None, settings=None, verbose=False, progress=None):
         if not callable(update_rule) and update_rule not in RULES:
             raise ValueError(f"Solver: update_rule expects {', '.join(RULES)} or a function, "
@@ -90,10 +101,15 @@ class Solver:
         self.X_val, self.y_val = _samples(data, "X_val", "y_val")
         self.update_rule = update_rule if callable(update_rule) else getattr(optim, update_rule)
         self.optim_config = copy.deepcopy(optim_config or {})
-        self.lr_decay = number("Solver", "lr_decay", lr_decay)
-        self.batch_size, self.num_epochs, self.num_train_samples, self.eval_batch_size = \
-            positive_integers("Solver", batch_size=batch_size, num_epochs=num_epochs,
-                              num_train_samples=num_train_samples, eval_batch_size=eval_batch_size)
+        self.lr_decay, self.schedule = number("Solver", "lr_decay", lr_decay), schedule
+        if schedule and "learning_rate" not in self.optim_config:
+            raise ValueError("Solver: optim_config expects the learning_rate that the schedule "
+                             f"multiplies, got {self.optim_config}")
+        sizes = positive_integers("Solver", batch_size=batch_size, num_epochs=num_epochs,
+                                  num_train_samples=num_train_samples,
+                                  eval_batch_size=eval_batch_size, shares=shares)
+        self.batch_size, self.num_epochs, self.num_train_samples, self.eval_batch_size, \
+            self.shares = sizes
         self.metric, self.extra_metrics = metric, extra_metrics or {}
         self.metrics_text = metrics_text or _accuracies
         number("Solver", "seed", seed)
@@ -104,12 +120,20 @@ class Solver:
         self.configs = {name: copy.deepcopy(self.optim_config) for name in model.params}
         self.epoch, self.seconds = 0, 0.0
         self.loss_history, self.train_acc_history, self.val_acc_history = [], [], []
+        self.seconds_history = []
         self.extra_history = {name: [] for name in self.extra_metrics}
         self.best_val_acc, self.best_params = -np.inf, None
         self._last_params = None     # the parameters to go on from, once the best are in the model
         self._rng = np.random.default_rng(seed)     # as it was when the epoch began
+        # Those of the shares, which draw nothing from the one that shuffles.
+        self._rngs = [self._model_rng()] if self.shares == 1 else self._rng.spawn(self.shares)
+        self._map = map             # while training with shares, that of a pool of threads
         self.settings = {
             **(settings or {}), "seed": self.seed, "batch_size": self.batch_size,
+            "shares": self.shares,
+            # It depends on the steps of all epochs.
+            "schedule": schedule and f"{getattr(schedule, '__name__', schedule)}, "
+                                     f"{self.num_epochs} epochs",
             "update_rule": getattr(self.update_rule, "__name__", type(self.update_rule).__name__),
             "optim_config": self.optim_config, "lr_decay": self.lr_decay,
             "num_train_samples": self.num_train_samples, "num_train": len(self.X_train),
@@ -138,8 +162,7 @@ class Solver:
         self.model.params.update(self._last_params or {})
         self._last_params = None
         started = time.monotonic() - self.seconds
-        # Overflow is reported once, by the check of the loss, and not by NumPy's warnings.
-        with _delayed_interrupt() as interrupted, np.errstate(over="ignore", invalid="ignore"):
+        with _delayed_interrupt() as interrupted, self._threads(), np.errstate(**_QUIET):
             while self.epoch < self.num_epochs:
                 # A copy, so that an epoch that is broken off gets the same order again.
                 order = copy.deepcopy(self._rng).permutation(len(self.X_train))
@@ -151,6 +174,7 @@ class Solver:
                         break
                 else:
                     self._end_epoch()
+                    self.seconds_history.append(time.monotonic() - started)
                 self.seconds = time.monotonic() - started
                 if self.checkpoint:
                     self.save_checkpoint()
@@ -160,10 +184,23 @@ class Solver:
         self._last_params = dict(self.model.params)
         self.model.params.update(copy.deepcopy(self.best_params))
 
+    @contextlib.contextmanager
+    def _threads(self):
+        """Within it, self._map works in as many threads as there are shares."""
+        if self.shares == 1:
+            yield
+            return
+        with ThreadPoolExecutor(self.shares, initializer=lambda: np.seterr(**_QUIET)) as pool:
+            self._map = pool.map
+            try:
+                yield
+            finally:
+                self._map = map
+
     def _step(self, batch):
         """One step of gradient descent on the samples at these indices."""
         params = self.model.params
-        loss, grads = self.model.loss(self.X_train[batch], self.y_train[batch])
+        loss, grads = self._gradients(batch)
         if not np.isfinite(loss):
             rate = self.optim_config.get("learning_rate")
             than = "" if rate is None else f" than {rate:g}"
@@ -171,9 +208,47 @@ class Solver:
                 f"the loss is {loss} at step {len(self.loss_history) + 1} (epoch {self.epoch + 1}):"
                 f" try a learning rate ten times smaller{than}, smaller initial weights, or look "
                 "for NaN and infinity in the data")
-        for name, w in params.items():
-            params[name], self.configs[name] = self.update_rule(w, grads[name], self.configs[name])
+        factors = self._factors()
+
+        def updated(name):
+            config = self.configs[name]
+            scheduled = {key: config[key] * factor for key, factor in factors.items()
+                         if key in config}
+            w, after = self.update_rule(params[name], grads[name], {**config, **scheduled})
+            return w, {**after, **{key: config[key] for key in scheduled}}
+
+        for name, (w, config) in zip(params, list(self._map(updated, params))):
+            params[name], self.configs[name] = w, config
         self.loss_history.append(float(loss))
+
+    def _factors(self):
+        """What the schedule multiplies in this step: entry of a config -> factor."""
+        if self.schedule is None:
+            return {}
+        rate, momentum = self.schedule(
+            len(self.loss_history) / (self.num_epochs * self.batches_per_epoch))
+        return {"learning_rate": rate, "momentum": momentum, "beta1": momentum}
+
+    def _gradients(self, batch):
+        """(loss, grads) of the samples at these indices."""
+        if self.shares == 1:
+            return self.model.loss(self.X_train[batch], self.y_train[batch])
+        parts = np.array_split(batch, min(self.shares, len(batch)))
+        losses, grads = zip(*self._map(self._gradients_of_share, parts, self._rngs))
+        # Means over shares make the mean over the batch, each with its share of the samples. The
+        # penalty is in each of them, and these shares add up to 1. The order is fixed, so that the
+        # last bits are, too.
+        weights = [len(part) / len(batch) for part in parts]
+        return (sum(weight * loss for weight, loss in zip(weights, losses)),
+                {name: sum(weight * grad[name] for weight, grad in zip(weights, grads))
+                 for name in self.model.params})
+
+    def _gradients_of_share(self, part, rng):
+        """(loss, grads) of some samples, with this generator in the place of the model's."""
+        model = copy.copy(self.model)           # the parameters are the same arrays
+        if self._model_rng():
+            model.rng = rng
+        return model.loss(self.X_train[part], self.y_train[part])
 
     def _end_epoch(self):
         """Measure, keep the best, decay the learning rate, move on to the next order."""
@@ -203,12 +278,11 @@ class Solver:
         if num_samples is not None and num_samples < len(X):
             rng = np.random.default_rng(self.seed)
             chosen = np.sort(rng.choice(len(X), num_samples, replace=False))
-        total, count = 0, 0
-        for start in range(0, len(chosen), self.eval_batch_size):
-            batch = chosen[start:start + self.eval_batch_size]
-            of_batch = self.metric(self.model, X[batch], y[batch])
-            total, count = total + of_batch[0], count + of_batch[1]
-        return float(total / count)
+        batches = [chosen[start:start + self.eval_batch_size]
+                   for start in range(0, len(chosen), self.eval_batch_size)]
+        totals, counts = zip(*self._map(
+            lambda batch: self.metric(self.model, X[batch], y[batch]), batches))
+        return float(sum(totals) / sum(counts))
 
     # ------------------------------------------------------------ progress
 
@@ -249,13 +323,12 @@ class Solver:
                     arrays[f"config/{name}/{key}"] = value
                 else:
                     configs[name][key] = value
-        rng = self._model_rng()
         write_checkpoint(self.checkpoint, self.settings, {
             "epoch": self.epoch, "seconds": self.seconds, "best_val_acc": self.best_val_acc,
             "train_acc_history": self.train_acc_history, "val_acc_history": self.val_acc_history,
-            "extra_history": self.extra_history, "configs": configs,
-            "rng": self._rng.bit_generator.state,
-            "model_rng": rng and rng.bit_generator.state}, arrays)
+            "extra_history": self.extra_history, "seconds_history": self.seconds_history,
+            "configs": configs, "rng": self._rng.bit_generator.state,
+            "rngs": [rng and rng.bit_generator.state for rng in self._rngs]}, arrays)
 
     def resume(self):
         """Go on from the checkpoint, if there is one. Returns whether there was.
@@ -274,9 +347,9 @@ class Solver:
                 "--resume")
         self.loss_history, self._last_params = losses, None
         self._rng.bit_generator.state = state.pop("rng")
-        model_rng = state.pop("model_rng")
-        if model_rng and self._model_rng():
-            self._model_rng().bit_generator.state = model_rng
+        for rng, saved_state in zip(self._rngs, state.pop("rngs")):
+            if rng and saved_state:
+                rng.bit_generator.state = saved_state
         vars(self).update(state)            # epoch, seconds, configs, the best and the histories
         self.model.params.update(_part(saved, "params/"))
         self.best_params = _part(saved, "best/") or None
@@ -304,6 +377,10 @@ class Solver:
                                       f"{here} here")
         for name, value in found.items():
             params[name] = value.astype(params[name].dtype)
+
+
+# Overflow is reported once, by the check of the loss, and not by NumPy's warnings.
+_QUIET = {"over": "ignore", "invalid": "ignore"}
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ ALLOWED = {
     "cnn": {"layers", "checks"},
     "rnn": {"layers", "rnn_layers", "checks"},
     "autograder": {"grading", "pytest"},
-    "experiment": {"checkpoint", "solver", "data", "matplotlib"},
+    "experiment": {"checkpoint", "optim", "solver", "data", "matplotlib"},
     "mnist_train": {"experiment", "fc_net", "solver"},
     "cnn_train": {"experiment", "cnn", "layers", "solver"},
     "image_captioning": {"experiment", "rnn", "solver", "data", "matplotlib"},

@@ -1,5 +1,8 @@
 """The Solver: whole epochs, histories, the best parameters, checkpoints, interruptions."""
+import os
 import signal
+import threading
+import traceback
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from checkpoint import CheckpointError
 from cnn import ConvNet
 from fc_net import TwoLayerNet
+from optim import one_cycle
 from solver import DivergedError, Solver
 
 
@@ -264,7 +268,8 @@ def test_a_rule_that_works_in_place_is_resumed_and_extended_to_the_same(tmp_path
     assert_same_training(whole, resumed)
 
 
-def test_a_model_that_draws_random_numbers_resumes_to_the_same(tmp_path):
+@pytest.mark.parametrize("shares", [1, 3])
+def test_a_model_that_draws_random_numbers_resumes_to_the_same(shares, tmp_path):
     class Drops(TwoLayerNet):
         """Dropout of the inputs."""
         rng = None
@@ -276,7 +281,8 @@ def test_a_model_that_draws_random_numbers_resumes_to_the_same(tmp_path):
         model = Drops(6, 5, 3, rng=1)
         model.rng = np.random.default_rng(5)
         return Solver(model, small_data(), batch_size=10, num_epochs=number,
-                      optim_config={"learning_rate": 0.1}, checkpoint=tmp_path / "run.npz")
+                      optim_config={"learning_rate": 0.1}, checkpoint=tmp_path / "run.npz",
+                      shares=shares)
 
     whole = solver(4)
     whole.train()
@@ -285,6 +291,135 @@ def test_a_model_that_draws_random_numbers_resumes_to_the_same(tmp_path):
     assert resumed.resume() and resumed.epoch == 2
     resumed.train()
     assert_same_training(whole, resumed)
+
+
+# ---------------------------------------------------------------- shares of a mini-batch
+
+def trained(**options):
+    """(a solver after training, in float64 with a penalty, its final parameters)."""
+    solver = Solver(TwoLayerNet(6, 5, 3, reg=0.3, rng=1, dtype=np.float64), small_data(),
+                    update_rule="sgd_momentum", optim_config={"learning_rate": 0.1},
+                    batch_size=10, num_epochs=3, metric=best_at_first, **options)
+    solver.train()
+    return solver, solver._last_params
+
+
+@pytest.mark.parametrize("shares", [2, 3, 16])
+def test_shares_make_the_same_steps_and_count_the_penalty_once(shares):
+    """47 samples in batches of 10: the last one has 7, fewer than 16 shares."""
+    (whole, expected), (solver, actual) = trained(), trained(shares=shares)
+    np.testing.assert_allclose(solver.loss_history, whole.loss_history, rtol=1e-12)
+    assert solver.loss_history != whole.loss_history            # it was cut, and added again
+    for name, value in expected.items():
+        np.testing.assert_allclose(actual[name], value, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores can be chosen on Linux")
+def test_the_same_bits_on_one_core_as_on_all():
+    cores = os.sched_getaffinity(0)
+    whole, _ = trained(shares=4)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        alone, _ = trained(shares=4)
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert_same_training(whole, alone)
+
+
+class Notes(TwoLayerNet):
+    """Calls `note` in the threads that compute gradients."""
+
+    def __init__(self, note):
+        super().__init__(6, 5, 3, rng=1)
+        self.note = note
+
+    def loss(self, X, y=None):
+        if y is not None:
+            self.note()
+        return super().loss(X, y)
+
+
+def test_each_share_has_a_thread_and_all_of_them_end():
+    both, seen = threading.Barrier(2, timeout=10), set()
+
+    def note():
+        both.wait()                     # passes only if two shares are computed at once
+        seen.add(threading.current_thread().name)
+
+    before = threading.active_count()
+    Solver(Notes(note), small_data(num_train=20), batch_size=10, num_epochs=2, shares=2).train()
+    assert len(seen) == 2 and threading.main_thread().name not in seen
+    assert threading.active_count() == before
+
+
+def test_an_exception_in_a_share_comes_with_its_own_traceback():
+    def fails():
+        raise ZeroDivisionError("in a share")
+
+    with pytest.raises(ZeroDivisionError, match="in a share") as caught:
+        Solver(Notes(fails), small_data(), shares=2).train()
+    assert "fails" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+
+
+def test_ctrl_c_ends_a_step_in_shares(tmp_path):
+    asked = []
+
+    def note():
+        if not asked:
+            asked.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    solver = Solver(Notes(note), small_data(), batch_size=10, shares=2,
+                    checkpoint=tmp_path / "run.npz")
+    with pytest.raises(KeyboardInterrupt):
+        solver.train()
+    assert len(solver.loss_history) == 1 and (tmp_path / "run.npz").exists()
+
+
+def test_overflow_in_a_share_is_reported_by_the_loss_alone(recwarn):
+    data = small_data()
+    data["X_train"] *= 1e38
+    with pytest.raises(DivergedError):
+        Solver(TwoLayerNet(6, 5, 3, rng=1), data, shares=2).train()
+    assert not recwarn.list
+
+
+# ---------------------------------------------------------------- schedules
+
+def test_a_schedule_sets_rate_and_momentum_of_every_step():
+    seen = []
+
+    def rule(w, dw, config):
+        seen.append((config["learning_rate"], config["momentum"]))
+        return w, config
+
+    schedule = one_cycle(warm_up=0.4, start=0.1, end=0.0, momentum=0.5)
+    solver = small_solver(update_rule=rule, optim_config={"learning_rate": 2.0, "momentum": 0.8},
+                          schedule=schedule, lr_decay=0.5, num_epochs=2)
+    solver.train()
+    of_steps = np.array(seen).reshape(10, 4, 2)[:, 0]           # 5 steps an epoch, 4 parameters
+    factors = np.array([schedule(step / 10) for step in range(10)])
+    decay = np.repeat([1, 0.5], 5)
+    np.testing.assert_allclose(of_steps[:, 0], 2 * factors[:, 0] * decay, rtol=1e-12)
+    np.testing.assert_allclose(of_steps[:, 1], 0.8 * factors[:, 1], rtol=1e-12)
+    assert [config["learning_rate"] for config in solver.configs.values()] == [0.5] * 4
+
+
+def test_the_momentum_of_adam_is_its_beta1():
+    seen = []
+
+    def rule(w, dw, config):
+        seen.append(config["beta1"])
+        return w, config
+
+    small_solver(update_rule=rule, optim_config={"learning_rate": 1.0, "beta1": 0.9}, num_epochs=2,
+                 schedule=one_cycle(warm_up=0.5, momentum=0.5)).train()
+    assert seen[0] == 0.9 and min(seen) == pytest.approx(0.45)
+
+
+def test_a_schedule_without_a_rate_to_multiply_is_refused():
+    with pytest.raises(ValueError, match="optim_config expects the learning_rate"):
+        small_solver(optim_config={}, schedule=one_cycle())
 
 
 # ---------------------------------------------------------------- divergence
@@ -324,8 +459,10 @@ def test_a_metric_that_is_not_a_number_stops_training():
 
 @pytest.mark.parametrize("stop_after", [1, 5, 7, 12])
 @pytest.mark.parametrize("rule", ["sgd", "sgd_momentum", "rmsprop", "adam"])
-def test_resuming_equals_never_stopping(tmp_path, rule, stop_after):
-    whole = small_solver(update_rule=rule, num_epochs=3)
+@pytest.mark.parametrize("more", [{}, {"shares": 3, "schedule": one_cycle(momentum=0.8)}],
+                         ids=["plain", "shares and a schedule"])
+def test_resuming_equals_never_stopping(tmp_path, more, rule, stop_after):
+    whole = small_solver(update_rule=rule, num_epochs=3, **more)
     whole.train()
 
     class Interrupts(TwoLayerNet):
@@ -333,14 +470,14 @@ def test_resuming_equals_never_stopping(tmp_path, rule, stop_after):
 
         def loss(self, X, y=None):
             if y is not None:
-                self.calls += 1
-                if self.calls == stop_after:
-                    signal.raise_signal(signal.SIGINT)
+                Interrupts.calls += 1
+                if Interrupts.calls == 1 + (stop_after - 1) * more.get("shares", 1):
+                    os.kill(os.getpid(), signal.SIGINT)
             return super().loss(X, y)
 
     options = {"update_rule": rule, "num_epochs": 3, "checkpoint": tmp_path / "run.npz",
                "optim_config": {"learning_rate": 0.01}, "lr_decay": 0.9, "batch_size": 10,
-               "seed": 7}
+               "seed": 7, **more}
     stopped = Solver(Interrupts(6, 5, 3, rng=1), small_data(), **options)
     with pytest.raises(KeyboardInterrupt):
         stopped.train()
@@ -378,6 +515,8 @@ def test_resume_without_a_checkpoint_says_so(tmp_path):
     ({"seed": 8}, "seed: 7 then, 8 now"),
     ({"optim_config": {"learning_rate": 0.02}}, "optim_config learning_rate: 0.01 then, 0.02 now"),
     ({"lr_decay": 0.8}, "lr_decay: 0.9 then, 0.8 now"),
+    ({"shares": 2}, "shares: 1 then, 2 now"),
+    ({"schedule": one_cycle()}, r"schedule: None then, one_cycle\(warm_up=0.25, .*\), 3 epochs now"),
     ({"num_train_samples": 30}, "num_train_samples: 1000 then, 30 now"),
     ({"settings": {"data": "drawn digits"}}, "data: MNIST then, drawn digits now"),
     ({"settings": {}}, "data: MNIST then, None now"),
