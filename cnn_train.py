@@ -4,7 +4,14 @@ EECS 545 homework 4, question 3: train conv - relu - 2x2 max pool - fc - relu - 
 on MNIST and report the accuracy on the test set. Takes MNIST from data/mnist or --data-dir,
 else downloads it, else draws digits of its own.
 """
+import os
 import time
+
+if __name__ == "__main__":
+    # Before NumPy is imported: the Solver has threads of its own, which matrix products would only
+    # disturb.
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 import experiment  # first: it says in one line what is missing
 import numpy as np

@@ -18,6 +18,12 @@ import time
 import urllib.request
 from typing import NamedTuple
 
+if __name__ == "__main__":
+    # Before NumPy is imported: the Solver has threads of its own, which matrix products would only
+    # disturb.
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
 import experiment  # first: it says in one line what is missing
 import numpy as np
 from data.coco import CaptionFeatures, decode_captions, load_coco
@@ -334,6 +340,20 @@ def summary(metrics, out):
                               f"in {out}"])
 
 
+def make_solver(args, data, kind):
+    """The training."""
+    model = CaptioningRNN(data["word_to_idx"], data["X_train"].shape[1], args.wordvec_dim,
+                          args.hidden_dim, args.cell, dropout=args.dropout,
+                          feature_dropout=args.feature_dropout, rng=args.seed)
+    subset, writing = np.unique(data["X_val"].pictures)[:BLEU_SUBSET], writing_options(args)
+    return Solver(model, data, **experiment.solver_options(args), metric=minus_loss_per_word,
+                  extra_metrics={"BLEU": lambda model: score(model, data, subset, **writing)},
+                  metrics_text=described,
+                  checkpoint=experiment.checkpoint_path(args, f"{args.cell}.npz"),
+                  settings={"data": data_name(args, kind), "cell": args.cell, "init": args.init,
+                            "dropout": args.dropout, "feature_dropout": args.feature_dropout})
+
+
 def main(argv=None):
     """The whole experiment."""
     experiment.reuse_memory()
@@ -347,17 +367,7 @@ def main(argv=None):
     started = time.monotonic()
     data, kind = load_captions(args)
     args = with_defaults(args, kind)
-    model = CaptioningRNN(data["word_to_idx"], data["X_train"].shape[1], args.wordvec_dim,
-                          args.hidden_dim, args.cell, dropout=args.dropout,
-                          feature_dropout=args.feature_dropout, rng=args.seed)
-    subset, writing = np.unique(data["X_val"].pictures)[:BLEU_SUBSET], writing_options(args)
-    solver = Solver(model, data, **experiment.solver_options(args),
-                    metric=minus_loss_per_word, extra_metrics={
-                        "BLEU": lambda model: score(model, data, subset, **writing)},
-                    metrics_text=described,
-                    checkpoint=experiment.checkpoint_path(args, f"{args.cell}.npz"),
-                    settings={"data": data_name(args, kind), "cell": args.cell, "init": args.init,
-                              "dropout": args.dropout, "feature_dropout": args.feature_dropout})
+    solver = make_solver(args, data, kind)
     experiment.prepare(args, solver)
     earlier = solver.seconds
     with experiment.results_folder(args, f"{args.cell}.npz"):

@@ -1,14 +1,13 @@
-"""Which settings reach a good accuracy soonest? How the scripts' defaults were found.
+"""Which settings reach a good result soonest? How the scripts' defaults were found.
 
     python tests/search_settings.py cnn_train --data-dir FOLDER_OF_MNIST
     python tests/search_settings.py cnn_train --data-dir FOLDER_OF_MNIST --test
 
-Trains a script's network with each of the settings in CANDIDATES, on MNIST's training digits, with
-several seeds, and prints accuracies on the validation digits. --test looks at the test digits:
-once, for the script's defaults, with seeds that the search has not seen.
+Trains a script's network with each of the settings in CANDIDATES, the first of which are those of
+earlier versions, with several seeds, and prints what comes out on the validation data. --test looks
+at the test digits: once, with the script's defaults, and seeds that the search has not seen.
 """
 import argparse
-import importlib
 import itertools
 import json
 import pathlib
@@ -19,9 +18,11 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import cnn_train
 import experiment
+import image_captioning
+import mnist_train
 from checkpoint import save_atomically
-from data.mnist import load_mnist
 
 
 def flags(**lists):
@@ -45,41 +46,52 @@ CANDIDATES = {
                epochs=[3], reg=[5e-4]),
         *flags(update_rule=["adam"], learning_rate=[0.002, 0.004], batch_size=[100, 256],
                epochs=[2, 3], reg=[0, 5e-4])],
+    "image_captioning": [
+        "--update-rule adam --learning-rate 1e-3 --lr-decay 0.88 --epochs 15",
+        *flags(learning_rate=[1e-3, 2e-3], epochs=[8, 10])],
 }
 HIDDEN = 512                    # units of the two-layer network: one size is enough to compare
 
 
-def make_solver(module, args, data):
-    """The training of a script, which writes no checkpoint."""
-    size = [] if module.__name__ == "cnn_train" else [HIDDEN, args.seed, "unused"]
-    solver = module.make_solver(args, data, "real", *size)
+def load(script, line):
+    """(data, kind) of a script with these flags."""
+    module = sys.modules[script]
+    args = module.arguments(line.split())
+    return module.load_captions(args) if script == "image_captioning" else \
+        experiment.load_digits(args, *module.FULL)
+
+
+def make_solver(script, line, data, kind):
+    """The training of a script with these flags, without checkpoints."""
+    module = sys.modules[script]
+    args = module.arguments(line.split())
+    if script == "image_captioning":
+        args = module.with_defaults(args, kind)
+    size = [HIDDEN, args.seed, "unused"] if script == "mnist_train" else []
+    solver = module.make_solver(args, data, kind, *size)
     solver.checkpoint = None
     return solver
 
 
-def measured(module, line, seeds, data, test):
-    """The figures of one command line: of every seed, accuracies and seconds."""
-    rows = []
-    for seed in seeds:
-        args = module.arguments([*line.split(), "--seed", str(seed)])
-        solver = make_solver(module, args, data)
-        solver.train()
-        row = {"seed": seed, "val_accuracy": solver.best_val_acc, "seconds": solver.seconds}
-        if test:
-            row["test_accuracy"] = solver.check_accuracy(data["X_test"], data["y_test"])
-        rows.append(row)
-    return {"flags": line, "runs": rows}
+def trained(solver, data, test):
+    """What a training has come to."""
+    solver.train()
+    run = {"seed": solver.seed, "seconds": solver.seconds, "validation": solver.best_val_acc}
+    if "BLEU" in solver.extra_history:
+        run["BLEU-4"] = max(scores[3] for scores in solver.extra_history["BLEU"])
+    if test:
+        run["test"] = solver.check_accuracy(data["X_test"], data["y_test"])
+    return run
 
 
 def described(result):
     """A line: means over the seeds, and the range."""
     words = []
-    for name in ("test_accuracy", "val_accuracy"):
-        values = [row[name] for row in result["runs"] if name in row]
+    for name in ("test", "validation", "BLEU-4"):
+        values = [run[name] for run in result["runs"] if name in run]
         if values:
-            words.append(f"{name.removesuffix('_accuracy')} {np.mean(values):.2%} "
-                         f"({min(values):.2%} to {max(values):.2%})")
-    seconds = np.mean([row["seconds"] for row in result["runs"]])
+            words.append(f"{name} {np.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})")
+    seconds = np.mean([run["seconds"] for run in result["runs"]])
     return f"{'  '.join(words)}  {seconds:6.1f} s  {result['flags'] or 'defaults'}"
 
 
@@ -88,24 +100,23 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("script", choices=CANDIDATES)
-    parser.add_argument("--data-dir", type=experiment.folder, metavar="DIR",
-                        help="folder with the four MNIST files")
+    parser.add_argument("--data-dir", type=experiment.folder, required=True, metavar="DIR")
     parser.add_argument("--seeds", type=experiment.positive_integer, default=3, metavar="N")
     parser.add_argument("--test", action="store_true", help="the defaults, on the test digits")
     parser.add_argument("--json", type=experiment.file_to_write, metavar="FILE")
     args = parser.parse_args()
     experiment.reuse_memory()
-    module = importlib.import_module(args.script)
-    data = load_mnist(args.data_dir, progress=True)
-    first = 100 if args.test else 0
-    results = []
+    data, kind = load(args.script, f"--data-dir {args.data_dir}")
+    first, results = 100 if args.test else 0, []
     for line in [""] if args.test else CANDIDATES[args.script]:
-        results.append(measured(module, line, range(first, first + args.seeds), data, args.test))
+        solvers = (make_solver(args.script, f"{line} --seed {seed}", data, kind)
+                   for seed in range(first, first + args.seeds))
+        results.append({"flags": line,
+                        "runs": [trained(solver, data, args.test) for solver in solvers]})
         print(described(results[-1]), flush=True)
     if args.json:
-        save_atomically(args.json, lambda file: file.write(
-            json.dumps({"environment": experiment.environment(), "results": results},
-                       indent=1).encode()))
+        save_atomically(args.json, lambda file: file.write(json.dumps(
+            {"environment": experiment.environment(), "results": results}, indent=1).encode()))
 
 
 if __name__ == "__main__":
