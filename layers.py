@@ -229,13 +229,18 @@ def max_pool_backward(dout, cache):
     out, _ = max_pool_forward(x, pool_param)
     dout = gradient("max_pool_backward", dout, out.shape)
     dx = np.zeros(x.shape, dout.dtype)
+    overlap = sizes[2] < max(sizes[:2])
     for block in _blocks(len(x), x[0].nbytes):
         unpaid = np.ones(out[block].shape, bool)            # windows whose maximum is yet to come
         for view, dview in zip(_pool_views(x[block], *sizes), _pool_views(dx[block], *sizes)):
-            winner = ~(view < out[block]) & unpaid          # of a NaN maximum, the first place
-            unpaid ^= winner
+            smaller = view < out[block]                     # never of a NaN maximum: first place
+            winner = unpaid > smaller                       # unpaid and not smaller
+            unpaid &= smaller
             # out = x at the winner  ⇒  dx = dout there, and 0 elsewhere
-            dview += dout[block] * winner
+            if overlap:
+                dview += dout[block] * winner
+            else:
+                np.multiply(dout[block], winner, out=dview)     # a third faster than to add
     return dx
 
 
