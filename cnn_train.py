@@ -27,7 +27,7 @@ QUICK = (3_000, 1_000, 1_000)
 def arguments(argv=None):
     """The parsed command line."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script="cnn_train", epochs=12,
+        __doc__.split("\n\n")[0], script="cnn_train", epochs=3,
         data_dir_help="folder with the four MNIST files (train-images-idx3-ubyte.gz ...)")
     for flag, default, meaning in (
             ("--num-filters", 32, "filters of the convolution"),
@@ -35,7 +35,7 @@ def arguments(argv=None):
             ("--hidden-dim", 100, "units of the fully connected layer")):
         parser.add_argument(flag, type=experiment.positive_integer, default=default, metavar="N",
                             help=meaning)
-    experiment.training_flags(parser, update_rule="adam", learning_rate=0.002, batch_size=100,
+    experiment.training_flags(parser, update_rule="adam", learning_rate=0.004, batch_size=100,
                               shares=2, reg=0.0)
     return experiment.parse(parser, argv, quick={"epochs": 2})
 

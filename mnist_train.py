@@ -20,15 +20,16 @@ QUICK = (5_000, 1_000, 2_000)
 def arguments(argv=None):
     """The parsed command line."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script="mnist_train", epochs=15,
+        __doc__.split("\n\n")[0], script="mnist_train", epochs=5,
         data_dir_help="folder with the four MNIST files (train-images-idx3-ubyte.gz ...)")
     parser.add_argument("--hidden-sizes", type=experiment.positive_integers, nargs="+", metavar="H",
                         default=[16, 32, 64, 128, 256, 512, 1024],
                         help="hidden-layer sizes to try, separated by spaces")
-    experiment.training_flags(parser, update_rule="adam", learning_rate=0.008, batch_size=256,
-                              shares=1, reg=5e-5)
+    experiment.training_flags(parser, update_rule="sgd_momentum", learning_rate=0.8, batch_size=128,
+                              shares=1, reg=2e-4)
     return experiment.parse(parser, argv, quick={
-        "epochs": 3, "hidden_sizes": [8, 16, 32, 64, 96, 128]})
+        "epochs": 3, "hidden_sizes": [8, 16, 32, 64, 96, 128], "batch_size": 32,
+        "learning_rate": 0.2})
 
 
 def make_solver(args, data, kind, hidden_dim, seed, checkpoint):

@@ -131,9 +131,8 @@ class Solver:
         self.settings = {
             **(settings or {}), "seed": self.seed, "batch_size": self.batch_size,
             "shares": self.shares,
-            # It depends on the steps of all epochs.
-            "schedule": schedule and f"{getattr(schedule, '__name__', schedule)}, "
-                                     f"{self.num_epochs} epochs",
+            "schedule": schedule and str(getattr(schedule, "__name__", schedule)),
+            "epochs of the schedule": schedule and self.num_epochs,
             "update_rule": getattr(self.update_rule, "__name__", type(self.update_rule).__name__),
             "optim_config": self.optim_config, "lr_decay": self.lr_decay,
             "num_train_samples": self.num_train_samples, "num_train": len(self.X_train),

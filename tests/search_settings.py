@@ -35,20 +35,21 @@ CANDIDATES = {
     "mnist_train": [
         "--update-rule sgd_momentum --learning-rate 0.2 --lr-decay 0.8 --batch-size 100 "
         "--epochs 15 --reg 5e-5",
-        *flags(update_rule=["sgd_momentum"], learning_rate=[0.2, 0.4], batch_size=[100],
-               epochs=[3, 5], reg=[5e-5]),
-        *flags(update_rule=["adam"], learning_rate=[0.004, 0.008], batch_size=[100, 256],
-               epochs=[3, 5], reg=[0, 5e-5])],
+        *flags(update_rule=["sgd_momentum"], learning_rate=[0.2, 0.4, 0.8], batch_size=[100, 128],
+               epochs=[3, 5], reg=[5e-5, 2e-4]),
+        *flags(update_rule=["adam"], learning_rate=[0.004, 0.008], batch_size=[128],
+               epochs=[3, 5], reg=[5e-5])],
     "cnn_train": [
         "--update-rule sgd_momentum --learning-rate 0.05 --lr-decay 0.75 --batch-size 100 "
         "--epochs 12 --reg 1e-3",
-        *flags(update_rule=["sgd_momentum"], learning_rate=[0.05, 0.1], batch_size=[100],
-               epochs=[3], reg=[5e-4]),
-        *flags(update_rule=["adam"], learning_rate=[0.002, 0.004], batch_size=[100, 256],
-               epochs=[2, 3], reg=[0, 5e-4])],
+        *flags(update_rule=["sgd_momentum"], learning_rate=[0.1, 0.2], batch_size=[100],
+               epochs=[2, 3], reg=[5e-4]),
+        *flags(update_rule=["adam"], learning_rate=[0.002, 0.004], batch_size=[100],
+               epochs=[2, 3], reg=[0])],
     "image_captioning": [
         "--update-rule adam --learning-rate 1e-3 --lr-decay 0.88 --epochs 15",
-        *flags(learning_rate=[1e-3, 2e-3], epochs=[8, 10])],
+        "--learning-rate 1e-3 --epochs 10",
+        *flags(learning_rate=[2e-3], epochs=[8, 10])],
 }
 HIDDEN = 512                    # units of the two-layer network: one size is enough to compare
 

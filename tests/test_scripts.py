@@ -23,7 +23,8 @@ PICTURES = {
                   "confusion_matrix.png", "mistakes.png"},
 }
 SMALL = {
-    "mnist_train": ["--hidden-sizes", "3", "5", "--epochs", "2"],
+    "mnist_train": ["--hidden-sizes", "3", "5", "--epochs", "2", "--batch-size", "20",
+                    "--learning-rate", "0.1"],
     "cnn_train": ["--num-filters", "4", "--hidden-dim", "20", "--epochs", "2", "--batch-size", "10"],
 }
 both_scripts = pytest.mark.parametrize("script", PICTURES)
@@ -104,6 +105,7 @@ def metrics_of(folder):
 
 def without_times(metrics):
     metrics.pop("seconds")
+    metrics.pop("seconds_to", None)
     for row in metrics.get("sizes", []):
         row.pop("seconds")
     return metrics
@@ -117,6 +119,9 @@ def test_real_data_from_a_folder(script, small_runs):
     metrics = metrics_of(folder)
     assert metrics["data"] == "real" and metrics["seed"] == 0
     assert {"config", "history", "seconds", "test_accuracy", "val_accuracy"} <= metrics.keys()
+    assert [share for share, seconds in metrics["seconds_to"].items() if seconds is not None] == \
+        [share for share in metrics["seconds_to"]
+         if float(share[:-1]) / 100 <= metrics["val_accuracy"]]
     assert [metrics[f"num_{part}"] for part in ("train", "val", "test")] == [600, 5000, 300]
     assert metrics["environment"]["cores"] == os.cpu_count()
     assert metrics["environment"]["numpy"] == np.__version__
@@ -357,7 +362,7 @@ def test_settings_are_not_mixed(script, tiny_mnist, finished, tmp_path):
     done = run(script, *options, "--reg", 0.5, "--resume", expect=2)
     assert "another training" in done.stderr and "then, 0.5 now" in done.stderr
     done = run(script, *options, "--epochs", 1, "--resume", expect=2)
-    assert "beyond the 1 that are asked for" in done.stderr
+    assert "epochs of the schedule: 2 then, 1 now" in done.stderr
 
 
 @pytest.mark.long
