@@ -49,7 +49,9 @@ CANDIDATES = {
     "image_captioning": [
         "--update-rule adam --learning-rate 1e-3 --lr-decay 0.88 --epochs 15",
         "--learning-rate 1e-3 --epochs 10",
-        *flags(learning_rate=[2e-3], epochs=[8, 10])],
+        *flags(learning_rate=[2e-3], epochs=[8, 10, 12]),
+        "--cell lstm --update-rule adam --learning-rate 1e-3 --lr-decay 0.87 --epochs 9",
+        *flags(cell=["lstm"], learning_rate=[2e-3], epochs=[7])],
 }
 HIDDEN = 512                    # units of the two-layer network: one size is enough to compare
 

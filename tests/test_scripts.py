@@ -129,7 +129,8 @@ def test_real_data_from_a_folder(script, small_runs):
     assert metrics["test_accuracy"] > 0.5
     assert f"{metrics['test_accuracy']:.2%} of the test set of MNIST" in done.stdout
     assert "SYNTHETIC" not in done.stdout and done.stderr == ""
-    assert "The loss on the screen includes the L2 penalty" in done.stdout
+    assert ("The loss on the screen includes the L2 penalty" in done.stdout) == \
+        (metrics["config"]["reg"] > 0)
     assert "Replacing" not in done.stdout
     assert all(len(line) <= 100 for line in done.stdout.splitlines())
     if script == "mnist_train":
