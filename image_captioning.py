@@ -51,7 +51,7 @@ class ByData(NamedTuple):
 def arguments(argv=None):
     """The parsed command line; what it leaves to the data is a ByData, see with_defaults."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script="image_captioning", epochs=ByData(15, 9, 9),
+        __doc__.split("\n\n")[0], script="image_captioning", epochs=ByData(12, 7, 7),
         data_dir_help="folder in the layout of CS231n's coco_captioning")
     parser.add_argument("--cell", choices=("rnn", "lstm"), default="rnn", help="kind of network")
     parser.add_argument("--pca", action=argparse.BooleanOptionalAction, default=True,
@@ -71,8 +71,8 @@ def arguments(argv=None):
             ("--feature-dropout", ByData(0.2, 0.2, 0.0), "features")):
         parser.add_argument(flag, type=experiment.share, default=default, metavar="X",
                             help=f"share of the {meaning} that is dropped in training")
-    experiment.training_flags(parser, update_rule="adam", learning_rate=1e-3, batch_size=100,
-                              shares=2, lr_decay=ByData(0.88, 0.87, 0.72))
+    experiment.training_flags(parser, update_rule="adam", learning_rate=2e-3, batch_size=100,
+                              shares=2)
     args = experiment.parse(parser, argv, quick={"epochs": 2, "hidden_dim": 128,
                                                  "wordvec_dim": 64})
     if args.overfit:
