@@ -1,34 +1,44 @@
-"""How fast are the layers? Ours beside PyTorch eager on the CPU, and beside the usual homework.
+"""How fast is it? Ours beside PyTorch eager on the CPU: whole trainings and single steps.
 
-    python tests/benchmark.py                 all workloads, with 1 and with 2 threads
-    python tests/benchmark.py --only W2 W3a   some of them
+    python tests/benchmark.py --mnist DIR --captions DIR    everything, with 1 and with 2 threads
+    python tests/benchmark.py --only E2 W3a   some of it
+    python tests/benchmark.py --busy          the CNN's epoch beside a busy process, too
+    python tests/benchmark.py --growth        how time and memory grow, too
     python tests/benchmark.py --json FILE     the figures as JSON, too
-    python tests/benchmark.py --against DIR   time the project as it is in DIR, too
+    python tests/benchmark.py --against DIR   time the steps of the project in DIR, too
 
 How it measures:
 
 * Ours and PyTorch's run in processes of their own, in turns, round after round: in one
   process the two thread pools would disturb each other, and a slow minute of the machine
-  is to hit both. A figure is the minimum over all rounds.
+  is to hit both.
+* E1, E2 and E4 are trainings as the scripts do them, see tests/benchmark_trainings.py: seconds,
+  the median over all rounds. With more than one thread, a script that cuts its mini-batches into
+  shares does so here, too, and BLAS has one thread in that process. Without --mnist and
+  --captions the data are drawn, and the output says so.
+* W1 to W5 are single steps and layers: milliseconds, the minimum over all rounds.
 * OpenBLAS, OpenMP and MKL settings are taken out of the environment: they would pin NumPy
   to other kernels than a user gets.
-* Every process times one and the same matrix product as well. Where it, or the workload, is
-  not equally fast in at least two rounds, the machine was busy: no ratio is concluded, the
-  table says "busy", and the exit code is 3.
+* The spread says how well the rounds agree. For E it is the middle half of the rounds as a share of
+  the median; for W, by how much the second fastest round is slower than the fastest. W's
+  processes all time the same matrix product, which counts as well. Where the spread is above
+  10 %, the machine was busy: no ratio is concluded, the table says "busy", and the exit code is 3.
 * "ours" has called experiment.reuse_memory(), as all scripts do; "bare" has not, like somebody
   who imports the layers and nothing else. With --against, "before" is the project in another
   folder, timed by its own tests/benchmark.py as it reports itself.
-* "product limit" is the time that the workload's multiplications would take at the speed of
-  a large matrix product, measured beside it, divided by our time: 100 % cannot be beaten
-  without doing less arithmetic.
+* "products" is the time that the workload's multiplications would take at the speed of
+  a large matrix product, measured beside it, as a share of our time: 100 % cannot be beaten
+  without doing less arithmetic. The floor is the ratio that would be left if only that were needed.
 * "extra MB" is the peak of memory (tracemalloc, in a process of its own) beyond what was
   there before and the results: for W1, W2, W4 and W5 of the whole step, intermediate
-  activations included; for W3a and W3b of the convolution. A line below the table measures
+  activations included; for W3a and W3b of the convolution. A line below the tables measures
   the convolution of W2 alone, and with ten times the batch.
 
 Ratios under 1 are faster than PyTorch.
 """
 import argparse
+import contextlib
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -37,22 +47,29 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from typing import NamedTuple
 
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import benchmark_trainings
 import cnn
 import experiment
 import fc_net
 import layers
 import optim
+import usual_homework
+from benchmark_trainings import TRAININGS
 from checkpoint import save_atomically
 from experiment import Progress
 from rnn import CaptioningRNN
 
 LEARNING_RATE = 0.01
+WARM_UP = 5                     # steps before a training is timed
+TOLERANCE = 0.1                 # spread up to which the machine counts as quiet
+FACTORS = 1, 4, 16              # by which sizes grow
 
 
 # ---------------------------------------------------------------- workloads
@@ -102,12 +119,7 @@ class DigitNet:
     def torch_step(self):
         import torch
         from torch import nn
-        head = [nn.ReLU(), nn.Linear(self.hidden_dim, 10)]
-        if self.convolution:
-            net = nn.Sequential(nn.Conv2d(1, 32, 7, bias=False), nn.ReLU(), nn.MaxPool2d(2),
-                                nn.Flatten(), nn.Linear(32 * 11 * 11, self.hidden_dim), *head)
-        else:
-            net = nn.Sequential(nn.Linear(784, self.hidden_dim), *head)
+        net = benchmark_trainings.digit_net(self.hidden_dim, self.convolution)
         x = torch.tensor(self.x, requires_grad=self.input_gradient)
         y = torch.tensor(self.y)
         optimiser = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE)
@@ -189,16 +201,8 @@ class Captions:
     def torch_step(self):
         import torch
         from torch import nn
-        p = {name: torch.tensor(value) for name, value in self.model.params.items()}
-        project, score = nn.Linear(self.D, self.H), nn.Linear(self.H, self.V)
-        embed = nn.Embedding(self.V, self.W)
-        cell = nn.RNNCell(self.W, self.H) if self.sampling else nn.RNN(self.W, self.H)
-        for target, source in zip(
-                [*project.parameters(), *score.parameters(), *embed.parameters(),
-                 *cell.parameters()],
-                [p["W_proj"].T, p["b_proj"], p["W_vocab"].T, p["b_vocab"], p["W_embed"],
-                 p["Wx"].T, p["Wh"].T, p["b"], torch.zeros(self.H)]):
-            target.data = source.contiguous()
+        net = benchmark_trainings.caption_net(self.model.params, step=self.sampling)
+        project, embed, cell, score = (net[part] for part in ("project", "embed", "cell", "score"))
         features = torch.tensor(self.features)
         if self.sampling:
             @torch.no_grad()
@@ -212,9 +216,7 @@ class Captions:
                 return torch.stack(captions, 1)
             return sample
         captions = torch.tensor(self.captions.T.copy())
-        parameters = [parameter for part in (project, score, embed, cell)
-                      for parameter in part.parameters()]
-        optimiser = torch.optim.Adam(parameters)
+        optimiser = torch.optim.Adam([p for p in net.parameters() if p.requires_grad])
 
         def step():
             optimiser.zero_grad()
@@ -250,89 +252,22 @@ WORKLOADS = {
 
 # ---------------------------------------------------------------- the usual homework
 
-def loops_forward(x, w):
-    """A sum for each output pixel of each image and filter."""
-    N, (F, _, HH, WW) = len(x), w.shape
-    OH, OW = x.shape[2] - HH + 1, x.shape[3] - WW + 1
-    out = np.zeros((N, F, OH, OW), x.dtype)
-    for n in range(N):
-        for f in range(F):
-            for i in range(OH):
-                for j in range(OW):
-                    out[n, f, i, j] = np.sum(x[n, :, i:i + HH, j:j + WW] * w[f])
-    return out
-
-
-def loops_backward(dout, x, w):
-    """The same loops, spreading each dout back."""
-    dx, dw = np.zeros_like(x), np.zeros_like(w)
-    HH, WW = w.shape[2:]
-    for n, f, i, j in np.ndindex(dout.shape):
-        dx[n, :, i:i + HH, j:j + WW] += dout[n, f, i, j] * w[f]
-        dw[f] += dout[n, f, i, j] * x[n, :, i:i + HH, j:j + WW]
-    return dx, dw
-
-
-def im2col_indices(x, w):
-    """The three index arrays that turn images into columns."""
-    C, HH, WW = w.shape[1:]
-    OH, OW = x.shape[2] - HH + 1, x.shape[3] - WW + 1
-    channel = np.repeat(np.arange(C), HH * WW)[:, None]
-    row = np.tile(np.repeat(np.arange(HH), WW), C)[:, None] + np.repeat(np.arange(OH), OW)
-    column = np.tile(np.arange(WW), C * HH)[:, None] + np.tile(np.arange(OW), OH)
-    return channel, row, column
-
-
-def im2col_forward(x, w):
-    """One matrix product with columns gathered by fancy indices."""
-    channel, row, column = im2col_indices(x, w)
-    columns = x[:, channel, row, column]
-    OH, OW = x.shape[2] - w.shape[2] + 1, x.shape[3] - w.shape[3] + 1
-    return (w.reshape(len(w), -1) @ columns).reshape(len(x), len(w), OH, OW)
-
-
-def im2col_backward(dout, x, w):
-    """The columns' gradient scattered by np.add.at."""
-    channel, row, column = im2col_indices(x, w)
-    columns = x[:, channel, row, column]
-    rows = dout.reshape(len(x), len(w), -1)
-    dw = (rows @ columns.transpose(0, 2, 1)).sum(axis=0).reshape(w.shape)
-    dx = np.zeros_like(x)
-    np.add.at(dx, (slice(None), channel, row, column), w.reshape(len(w), -1).T @ rows)
-    return dx, dw
-
-
-def windows_forward(x, w):
-    """sliding_window_view and tensordot."""
-    windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], axis=(2, 3))
-    return np.tensordot(windows, w, axes=((1, 4, 5), (1, 2, 3))).transpose(0, 3, 1, 2)
-
-
-def windows_backward(dout, x, w):
-    """The same for both gradients: dx is the full convolution with the flipped filter."""
-    HH, WW = w.shape[2:]
-    windows = np.lib.stride_tricks.sliding_window_view(x, (HH, WW), axis=(2, 3))
-    dw = np.tensordot(dout, windows, axes=((0, 2, 3), (0, 2, 3)))
-    padded = np.pad(dout, ((0, 0), (0, 0), (HH - 1, HH - 1), (WW - 1, WW - 1)))
-    spread = np.lib.stride_tricks.sliding_window_view(padded, (HH, WW), axis=(2, 3))
-    dx = np.tensordot(spread, w[:, :, ::-1, ::-1], axes=((1, 4, 5), (0, 2, 3)))
-    return dx.transpose(0, 3, 1, 2), dw
-
-
 def ours_backward(dout, x, w):
     """The project's, with a cache made outside of the clock's reach: it is just (x, w)."""
     return layers.conv_backward(dout, (x, w))
 
 
 HOMEWORK = {
-    "loops": (loops_forward, loops_backward, 1),
-    "fancy-indexed im2col, np.add.at": (im2col_forward, im2col_backward, 5),
-    "sliding_window_view, tensordot": (windows_forward, windows_backward, 5),
+    "loops": (usual_homework.loops_forward, usual_homework.loops_backward, 1),
+    "fancy-indexed im2col, np.add.at": (
+        usual_homework.im2col_forward, usual_homework.im2col_backward, 5),
+    "sliding_window_view, tensordot": (
+        usual_homework.windows_forward, usual_homework.windows_backward, 5),
     "this project": (lambda x, w: layers.conv_forward(x, w)[0], ours_backward, 40),
 }
 
 
-def homework_rows():
+def homework_rows(args):
     """Milliseconds of W2's convolution, forward and backward with both gradients."""
     x, w = normal(100, 1, 28, 28), normal(32, 1, 7, 7)
     dout = normal(100, 32, 22, 22)
@@ -370,38 +305,78 @@ def product_gflops(size=1024):
     return 2 * size ** 3 / fastest(lambda: np.matmul(a, b, out=out), seconds=0.3) / 1e6
 
 
-def time_ours(names):
-    """Runs in a process without PyTorch."""
+def time_ours(args):
+    """Milliseconds of steps. Runs in a process without PyTorch."""
     gflops = product_gflops()
     result = {"gflops": gflops, "ms": {}, "limit": {}}
-    for name in names:
+    for name in args.only:
         workload = WORKLOADS[name]()
         result["ms"][name] = fastest(workload.numpy_step())
         result["limit"][name] = 2 * workload.multiplications / gflops / 1e6 / result["ms"][name]
     return result
 
 
-def time_torch(names):
-    """Runs in a process of its own; its product is timed by PyTorch."""
+def time_ours_with_reuse(args):
+    """The same with experiment.reuse_memory(), as the scripts train."""
+    experiment.reuse_memory()
+    return time_ours(args)
+
+
+def use_threads():
+    """Give PyTorch as many threads as the process is to have; returns PyTorch."""
     import torch
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
+    return torch
+
+
+def time_torch(args):
+    """Milliseconds of PyTorch's steps; its product is timed by PyTorch."""
+    torch = use_threads()
     a, b = torch.tensor(normal(1024, 1024)), torch.tensor(normal(1024, 1024))
     gflops = 2 * 1024 ** 3 / fastest(lambda: torch.mm(a, b), seconds=0.3) / 1e6
-    return {"gflops": gflops, "version": torch.__version__,
-            "ms": {name: fastest(WORKLOADS[name]().torch_step()) for name in names}}
+    return {"gflops": gflops,
+            "ms": {name: fastest(WORKLOADS[name]().torch_step()) for name in args.only}}
 
 
-def peak_extra_bytes(function):
-    """The peak of traced memory during a call, beyond the results."""
+def training(args):
+    """The training that a process is to time."""
+    name, = args.only
+    folder = args.captions if name == "E4" else args.mnist
+    return TRAININGS[name](folder, args.steps, args.shares)
+
+
+def train_ours(args):
+    """Seconds of one of TRAININGS."""
+    experiment.reuse_memory()
+    run = training(args)
+    run.ours(WARM_UP)
+    return run.ours().seconds
+
+
+def train_torch(args):
+    """Seconds of its twin."""
+    use_threads()
+    run = training(args)
+    run.torch(WARM_UP)
+    return run.torch()[1]
+
+
+def peak_bytes(function):
+    """(peak of traced memory during a call beyond what was there before, bytes of its results)."""
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
     result = function()
     peak = tracemalloc.get_traced_memory()[1]
-    returned = sum(array.nbytes for array in flat(result))
     tracemalloc.stop()
-    return peak - before - returned
+    return peak - before, sum(array.nbytes for array in flat(result))
+
+
+def peak_extra_bytes(function):
+    """The peak of traced memory during a call, beyond the results."""
+    peak, returned = peak_bytes(function)
+    return peak - returned
 
 
 def flat(result):
@@ -411,10 +386,10 @@ def flat(result):
     return [array for part in result or () for array in flat(part)]
 
 
-def measure_memory(names):
+def measure_memory(args):
     """Peak extra bytes of every workload, and of the convolution for two batch sizes."""
     result = {"workloads": {}, "convolution": {}}
-    for name in names:
+    for name in args.only:
         workload = WORKLOADS[name]()
         step = workload.numpy_step()
         result["workloads"][name] = peak_extra_bytes(step)
@@ -427,140 +402,416 @@ def measure_memory(names):
     return result
 
 
-def time_ours_with_reuse(names):
-    """The same with experiment.reuse_memory(), as the scripts train."""
-    experiment.reuse_memory()
-    return time_ours(names)
+# ---------------------------------------------------------------- growth
 
+def cnn_step(N=25, F=8, pixels=22 * 22):
+    """A training step of the CNN: N images, F filters, so many pixels after the convolution."""
+    side = round(pixels ** 0.5) + 6
+    model = cnn.ConvNet((1, side, side), num_filters=F, rng=0)
+    X, y = normal(N, 1, side, side), labels(N)
+    return lambda: updated(model, *model.loss(X, y))
+
+
+def captions_step(N=10, T=8, V=500):
+    """A training step of the captioning RNN: N captions of T words, V words to choose from."""
+    words = {"<NULL>": 0, **{f"word {i}": i for i in range(1, V)}}
+    model = CaptioningRNN(words, 512, 256, 512, rng=0)
+    captions = np.random.default_rng(0).integers(1, V, (N, T + 1))
+    features = normal(N, 512)
+    return lambda: updated(model, *model.loss(features, captions))
+
+
+def updated(model, loss, grads):
+    """The parameters after a step of Adam, as a tuple of arrays."""
+    return tuple(optim.adam(w, grads[name])[0] for name, w in model.params.items())
+
+
+GROWTH = {                      # (network, axis) -> smallest size, the step of a size
+    ("CNN", "N"): (25, lambda size: cnn_step(N=size)),
+    ("CNN", "F"): (8, lambda size: cnn_step(F=size)),
+    ("CNN", "H·W"): (24 * 24, lambda size: cnn_step(pixels=size)),
+    ("captions", "N"): (10, lambda size: captions_step(N=size)),
+    ("captions", "T"): (8, lambda size: captions_step(T=size)),
+    ("captions", "V"): (500, lambda size: captions_step(V=size)),
+}
+
+
+def slope(sizes, values):
+    """The exponent: 1 where values grow like sizes, 2 where they grow like their squares."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
+def measure_growth(args):
+    """Time and peak memory of a step along each axis of GROWTH, and the machine's memory."""
+    experiment.reuse_memory()
+    axes = []
+    for (network, axis), (smallest, make_step) in GROWTH.items():
+        sizes, times, peaks = [smallest * factor for factor in FACTORS], [], []
+        for size in sizes:
+            step = make_step(size)
+            times.append(fastest(step, seconds=1))
+            peaks.append(peak_bytes(step)[0] / 1e6)
+        axes.append({"network": network, "axis": axis, "sizes": sizes, "ms": times, "mb": peaks,
+                     "time_slope": slope(sizes, times), "memory_slope": slope(sizes, peaks)})
+    return {"axes": axes,
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")}
+
+
+# ---------------------------------------------------------------- processes
 
 CHILDREN = {"ours": time_ours_with_reuse, "bare": time_ours, "torch": time_torch,
-            "memory": measure_memory, "homework": lambda names: homework_rows()}
+            "train ours": train_ours, "train torch": train_torch, "memory": measure_memory,
+            "homework": homework_rows, "growth": measure_growth}
 
 
-def child(kind, names, threads, script=__file__):
-    """Run one of CHILDREN in a fresh process with so many threads; returns its result."""
+class Job(NamedTuple):
+    """A process: one of CHILDREN, of which workloads, with how many threads."""
+    kind: str
+    names: tuple = ()
+    threads: int = 1
+    busy: bool = False          # whether another process keeps a core busy
+    before: bool = False        # whether it is the project of --against
+
+
+def shares_of(job):
+    """The shares of a training of ours: the script's default where there are threads for them."""
+    return 1 if job.threads == 1 else TRAININGS[job.names[0]].module.arguments([]).shares
+
+
+def child(job, args):
+    """Run a job in a fresh process; returns its result."""
+    script, threads, flags = __file__, job.threads, []
+    if job.before:              # an older version knows none of the flags below
+        script = str(pathlib.Path(args.against, "tests", "benchmark.py"))
+    elif job.kind.startswith("train"):
+        shares = shares_of(job)
+        if job.kind == "train ours" and shares > 1:
+            threads = 1         # those of BLAS
+        flags = [f"--shares={shares}"]
+        flags += [f"--{name}={value}" for name, value in (
+            ("mnist", args.mnist), ("captions", args.captions), ("steps", args.steps)) if value]
+    only = ["--only", *job.names] if job.names else []
+    with busy_core() if job.busy else contextlib.nullcontext():
+        return in_a_process(script, threads, "--child", job.kind, *only, *flags)
+
+
+def in_a_process(script, threads, *arguments):
+    """What a script prints as JSON, in a fresh process with so many threads."""
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(("OPENBLAS_", "OMP_", "MKL_", "GOTO_", "BLIS_"))}
     environment |= {name: str(threads) for name in
                     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    done = subprocess.run([sys.executable, script, "--child", kind, "--only", *names],
-                          env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, script, *arguments], env=environment,
+                          capture_output=True, text=True)
     if done.returncode:
-        raise experiment.UserError(f"the {kind} process failed: {done.stderr.strip()[-500:]}")
+        raise experiment.UserError(f"{' '.join(arguments)} failed: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def busy_core():
+    """Another process that keeps a core busy."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 # ---------------------------------------------------------------- all of it
 
-def steady(values, tolerance):
-    """Whether at least two of the rounds came as close to the best as the tolerance."""
-    best, second = sorted(values)[:2]
-    return second <= best * (1 + tolerance)
-
-
-def row(name, threads, results, extra_bytes, tolerance=0.1):
-    """The figures of one workload with so many threads; results: kind -> what each round gave."""
+def step_figures(results, name, extra_bytes):
+    """The figures of a step in milliseconds; results: kind -> what each round gave."""
     times = {kind: [result["ms"][name] for result in rounds] for kind, rounds in results.items()}
-    quiet = all(steady(values, tolerance) for kind in ("ours", "torch") for values in
-                (times[kind], [1 / result["gflops"] for result in results[kind]]))
-    ms = {f"{kind}_ms": min(values) for kind, values in times.items()}
+    ms = {kind: min(values) for kind, values in times.items()}
     ours = results["ours"]
+    spread = max(map(second_to_best, (times["ours"], times["torch"], *(
+        [1 / result["gflops"] for result in results[kind]] for kind in ("ours", "torch")))))
     gflops = max(result["gflops"] for result in ours)
     multiply_ms = ours[0]["limit"][name] * ours[0]["ms"][name] * ours[0]["gflops"] / gflops
-    return {"workload": name, "threads": threads, **ms,
-            "ratio": ms["ours_ms"] / ms["torch_ms"] if quiet else None, "quiet": quiet,
-            "product_limit": multiply_ms / ms["ours_ms"], "gflops": gflops,
+    return {**ms, "ratio": ms["ours"] / ms["torch"] if spread <= TOLERANCE else None,
+            "spread": spread, "products": multiply_ms / ms["ours"], "gflops": gflops,
             "extra_mb": extra_bytes / 1e6}
 
 
-def table(rows):
-    """The figures for the eye."""
-    against = "before_ms" in rows[0]
-    lines = [f"{'workload':<9}{'threads':>8}{'ours ms':>10}{'PyTorch ms':>12}{'ratio':>8}"
-             f"{'product limit':>15}{'extra MB':>10}{'bare/ours':>11}"
-             + f"{'before ms':>11}{'ours/before':>13}" * against]
-    for r in rows:
-        ratio = f"{r['ratio']:.2f}" if r["quiet"] else "busy"
-        lines.append(f"{r['workload']:<9}{r['threads']:>8}{r['ours_ms']:>10.2f}"
-                     f"{r['torch_ms']:>12.2f}{ratio:>8}{r['product_limit']:>15.0%}"
-                     f"{r['extra_mb']:>10.1f}{r['bare_ms'] / r['ours_ms']:>11.2f}"
-                     + (f"{r['before_ms']:>11.2f}{r['ours_ms'] / r['before_ms']:>13.2f}"
-                        if against else ""))
-    return "\n".join(lines)
+def second_to_best(values):
+    """By how much the second smallest is larger than the smallest."""
+    best, second = sorted(values)[:2]
+    return second / best - 1
+
+
+def training_figures(results):
+    """The figures of a training in seconds; results: kind -> the seconds of each round."""
+    medians = {kind: float(np.median(values)) for kind, values in results.items()}
+    spread = max(float(np.subtract(*np.percentile(values, [75, 25]))) / medians[kind]
+                 for kind, values in results.items())
+    ratio = medians["ours"] / medians["torch"]
+    return {**medians, "ratio": ratio if spread <= TOLERANCE else None, "spread": spread}
+
+
+def threads_name(threads):
+    """What the JSON and the tables call a number of threads."""
+    return f"{threads} thread{'s' * (threads > 1)}"
+
+
+def data_names(args):
+    """Where the data of the trainings are from, and how many steps are made of them."""
+    return {**{name: os.path.basename(os.path.abspath(folder)) if folder else "drawn"
+               for name, folder in (("digits", args.mnist), ("captions", args.captions))},
+            "steps": args.steps or "all"}
+
+
+def jobs_of(args):
+    """The processes of a round."""
+    steps, whole = ([name for name in args.only if name in kind] for kind in (WORKLOADS, TRAININGS))
+    jobs = []
+    for threads in args.threads:
+        if steps:
+            jobs += [Job(kind, tuple(steps), threads) for kind in ("ours", "torch", "bare")]
+            jobs += [Job("ours", tuple(steps), threads, before=True)] if args.against else []
+        jobs += trainings_of(whole, threads)
+    if args.busy:
+        jobs += trainings_of(["E2"], max(args.threads), busy=True)
+    return jobs
+
+
+def trainings_of(names, threads, busy=False):
+    """Ours and its twin, in turns."""
+    return [Job(f"train {whose}", (name,), threads, busy)
+            for name in names for whose in ("ours", "torch")]
+
+
+def machine(rounds):
+    """What all figures depend on."""
+    return (f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+            f"NumPy {np.__version__}, PyTorch {importlib.metadata.version('torch')}, float32, "
+            f"{rounds} rounds")
+
+
+def save_json(path, result):
+    """Write a result, whole or not at all."""
+    save_atomically(path, lambda file: file.write(json.dumps(result, indent=1).encode()))
+
+
+def measure(args):
+    """All figures, as a dict."""
+    started = time.monotonic()
+    jobs = jobs_of(args)
+    results = {job: [] for job in jobs}
+    progress = Progress(args.rounds * len(jobs), label="benchmark")
+    for _ in range(args.rounds):
+        for job in jobs:
+            results[job].append(child(job, args))
+            progress.step(f"{job.kind}, {threads_name(job.threads)}")
+    progress.end()
+    figures = {"machine": machine(args.rounds),
+               "data": data_names(args), "unit of E": "seconds", "unit of W": "milliseconds",
+               **tables(args, results)}
+    if args.growth:
+        figures["growth"] = child(Job("growth"), args)
+    if args.everything:
+        figures["homework"] = child(Job("homework"), args)
+    return figures | {"seconds": round(time.monotonic() - started, 1)}
+
+
+def tables(args, results):
+    """The figures of all jobs: "2 threads" -> workload -> figures, and the like."""
+    steps = tuple(name for name in args.only if name in WORKLOADS)
+    memory = child(Job("memory", steps), args) if steps else {}
+    found = {}
+    for threads in args.threads:
+        of_steps = {"before" if job.before else job.kind: rounds for job, rounds in results.items()
+                    if job.threads == threads and job.names == steps}
+        found[threads_name(threads)] = trained(results, threads) | {
+            name: step_figures(of_steps, name, memory["workloads"][name]) for name in steps}
+    if args.busy:
+        found["busy"] = trained(results, max(args.threads), busy=True)
+    return found | ({"convolution": memory["convolution"]} if steps else {})
+
+
+def trained(results, threads, busy=False):
+    """The figures of the trainings with so many threads."""
+    by_name = {}
+    for job, rounds in results.items():
+        if job.kind.startswith("train") and (job.threads, job.busy) == (threads, busy):
+            by_name.setdefault(job.names[0], {})[job.kind.removeprefix("train ")] = rounds
+    return {name: training_figures(rounds) | {"shares": shares_of(Job("", (name,), threads))}
+            for name, rounds in by_name.items()}
+
+
+# ---------------------------------------------------------------- what is printed
+
+def aligned(rows):
+    """A Markdown table that can be read as it stands; the first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [" | ".join([row[0].ljust(widths[0]),
+                         *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
+             for row in rows]
+    rule = " | ".join(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    return "\n".join(f"| {line} |" for line in [lines[0], rule, *lines[1:]])
+
+
+def ratio_text(figures):
+    """The ratio, or "busy"."""
+    return "busy" if figures["ratio"] is None else f"{figures['ratio']:.2f}"
+
+
+def threads_table(figures):
+    """What was measured with one number of threads; figures: workload -> figures."""
+    against = any("before" in row for row in figures.values())
+    heading = ["", "ours", "PyTorch", "ratio", "floor", "products", "spread", "extra MB",
+               "bare/ours"]
+    rows = [heading + ["before", "ours/before"] * against]
+    for name, row in figures.items():
+        unit = "s" if name in TRAININGS else "ms"
+        cells = [name, f"{row['ours']:.2f} {unit}", f"{row['torch']:.2f} {unit}", ratio_text(row)]
+        if unit == "s":
+            cells += ["", "", f"{row['spread']:.0%}"] + [""] * (2 + 2 * against)
+        else:
+            floor = row["products"] * row["ours"] / row["torch"]
+            cells += [f"{floor:.2f}", f"{row['products']:.0%}", f"{row['spread']:.0%}",
+                      f"{row['extra_mb']:.1f}", f"{row['bare'] / row['ours']:.2f}"]
+            if against:
+                cells += [f"{row['before']:.2f} ms", f"{row['ours'] / row['before']:.2f}"]
+        rows.append(cells)
+    return aligned(rows)
+
+
+def speed(result):
+    """The tables for all numbers of threads."""
+    data = result["data"]
+    parts = [f"Data of E: digits {data['digits']}, captions {data['captions']}, "
+             f"{data['steps']} steps."]
+    for name, figures in result.items():
+        if name.endswith(("thread", "threads")):
+            cut = [f"{row['shares']} for {training}" for training, row in figures.items()
+                   if row.get("shares", 1) > 1]
+            parts += [f"**{name}**" + (f" (shares: {', '.join(cut)})" if cut else ""),
+                      threads_table(figures)]
+    if "busy" in all_ratios(result):
+        parts.append("busy: the rounds differ too much for a conclusion. Stop what else is running "
+                     "and measure again.")
+    return "\n\n".join(parts)
+
+
+def busy(result):
+    """The CNN's epoch beside another busy process."""
+    if "busy" not in result:
+        return "Not measured: run it with --busy."
+    row = result["busy"]["E2"]
+    return (f"E2 beside one busy process: ours {row['ours']:.1f} s, PyTorch {row['torch']:.1f} s, "
+            f"ratio {ratio_text(row)}, spread {row['spread']:.0%}.")
+
+
+def growth(result):
+    """Exponents of time and memory, and what fits into memory."""
+    if "growth" not in result:
+        return "Not measured: run it with --growth."
+    rows = [["step", "grows with", "from", "to", "time", "memory", "ms", "MB"]]
+    for axis in result["growth"]["axes"]:
+        rows.append([axis["network"], axis["axis"], str(axis["sizes"][0]), str(axis["sizes"][-1]),
+                     *(f"{axis[name]:.2f}{' (!)' * (axis[name] > 1.1)}"
+                       for name in ("time_slope", "memory_slope")),
+                     *(" ".join(f"{value:.3g}" for value in axis[unit]) for unit in ("ms", "mb"))])
+    memory = result["growth"]["memory_bytes"]
+    images = memory / (28 * 28 * 4 + 8)
+    return (f"{aligned(rows)}\n\nAs float32 arrays, {images / 1e6:.1f} million images of 28x28 and "
+            f"their labels fill the {memory / 1e9:.1f} GB of this machine. Given as np.memmap they "
+            "stay on the disk: an epoch then needs 8 bytes for each, for their order.")
+
+
+def memory_passage(result):
+    """Extra memory of the convolution."""
+    return "Extra memory of the convolution, forward and backward: " + ", ".join(
+        f"{name} {size / 1e6:.1f} MB" for name, size in result["convolution"].items()) + "."
+
+
+def homework(result):
+    """The usual versions of W2's convolution."""
+    return aligned([["W2 convolution, 1 thread", "forward ms", "backward ms"]] + [
+        [row["version"], f"{row['forward_ms']:.2f}", f"{row['backward_ms']:.2f}"]
+        for row in result["homework"]])
+
+
+PASSAGES = {"speed": speed, "busy": busy, "growth": growth, "convolution": memory_passage,
+            "homework": homework}
 
 
 def report(result):
     """Everything that is printed."""
-    lines = [result["machine"], "", table(result["rows"]), "",
-             "Extra memory of the convolution, forward and backward: " + ", ".join(
-                 f"{name} {size / 1e6:.1f} MB" for name, size in result["convolution"].items())]
-    if result["homework"]:
-        lines += ["", f"{'W2 convolution, 1 thread':<34}{'forward ms':>12}{'backward ms':>13}"]
-        lines += [f"{r['version']:<34}{r['forward_ms']:>12.2f}{r['backward_ms']:>13.2f}"
-                  for r in result["homework"]]
-    if not all(r["quiet"] for r in result["rows"]):
-        lines += ["", "busy: the rounds differ too much for a conclusion. Stop what else is "
-                  "running and measure again."]
-    return "\n".join(lines)
+    return "\n\n".join([result["machine"], speed(result)] + [
+        passage(result) for name, passage in PASSAGES.items() if name in result])
 
 
-def measure(names, thread_counts, rounds, homework, against=None):
-    """All figures, as a dict."""
-    scripts = {"ours": __file__, "torch": __file__, "bare": __file__}
-    if against:
-        scripts["before"] = str(pathlib.Path(against, "tests", "benchmark.py"))
-    results = {threads: {kind: [] for kind in scripts} for threads in thread_counts}
-    started = time.monotonic()
-    progress = Progress(rounds * len(thread_counts) * len(scripts), label="benchmark")
-    for _ in range(rounds):
-        for threads in thread_counts:
-            for kind, script in scripts.items():
-                results[threads][kind].append(
-                    child("ours" if kind == "before" else kind, names, threads, script))
-                progress.step(f"{kind} with {threads} threads")
-    progress.end()
-    memory = child("memory", names, 1)
-    homework_times = child("homework", names, 1) if homework else []
-    return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python "
-                   f"{platform.python_version()}, NumPy {np.__version__}, "
-                   f"PyTorch {results[thread_counts[0]]['torch'][0]['version']}, float32, "
-                   f"minimum of {rounds} rounds",
-        "rows": [row(name, threads, results[threads], memory["workloads"][name])
-                 for name in names for threads in thread_counts],
-        "convolution": memory["convolution"],
-        "homework": homework_times,
-        "seconds": round(time.monotonic() - started, 1),
-    }
+def all_ratios(result):
+    """The ratios as they are printed."""
+    return [ratio_text(row) for figures in result.values() if isinstance(figures, dict)
+            for row in figures.values() if isinstance(row, dict) and "ratio" in row]
 
 
-def main():
-    """Parse, measure, report."""
+def ratios_figure(result):
+    """A picture: the ratio of every workload, a bar for each number of threads."""
+    tables = {name: result[name] for name in result if name.endswith(("thread", "threads"))}
+    names = list(next(iter(tables.values())))
+    figure = experiment.new_figure(9, 4.5, "Time of ours / time of PyTorch: below 1 ours is faster")
+    axes = figure.subplots()
+    width = 0.8 / len(tables)
+    for place, (threads, figures) in enumerate(tables.items()):
+        bars = axes.bar(np.arange(len(names)) + (place + 0.5) * width - 0.4,
+                        [figures[name]["ratio"] or 0 for name in names], width, label=threads)
+        axes.bar_label(bars, [ratio_text(figures[name]) for name in names], fontsize=7)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_xticks(range(len(names)), labels=names)
+    axes.set(ylabel="ratio")
+    axes.legend()
+    return figure
+
+
+def arguments(argv=None):
+    """The parsed command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=WORKLOADS, metavar="W",
-                        help=f"some of {', '.join(WORKLOADS)}")
+    names = [*TRAININGS, *WORKLOADS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME",
+                        help=f"some of {', '.join(names)}")
     parser.add_argument("--threads", nargs="+", type=experiment.positive_integer, default=[1, 2],
                         metavar="N", help="numbers of threads (default: 1 2)")
     parser.add_argument("--rounds", type=experiment.positive_integer, default=5, metavar="N",
                         help="processes of each kind, at least 2 (default: 5)")
+    parser.add_argument("--mnist", type=experiment.folder, metavar="DIR",
+                        help="folder of MNIST, for E1 and E2")
+    parser.add_argument("--captions", type=experiment.folder, metavar="DIR",
+                        help="folder in the layout of COCO's captions, for E4")
+    parser.add_argument("--steps", type=experiment.positive_integer, metavar="N",
+                        help="shorter trainings, for trying out")
+    parser.add_argument("--busy", action="store_true",
+                        help="E2 while another process keeps a core busy, too")
+    parser.add_argument("--growth", action="store_true",
+                        help="how time and memory of a step grow, too")
     parser.add_argument("--json", type=experiment.file_to_write, metavar="FILE",
                         help="write the figures there, too")
     parser.add_argument("--against", type=experiment.folder, metavar="DIR",
-                        help="another version of this project, to be timed in turns with this one")
+                        help="another version of this project, whose steps are timed in turns")
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    names = args.only or list(WORKLOADS)
+    parser.add_argument("--shares", type=experiment.positive_integer, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    args.everything, args.only = args.only is None, args.only or names
+    args.rounds = max(2, args.rounds)
+    return args
+
+
+def main(argv=None):
+    """Parse, measure, report."""
+    args = arguments(argv)
     if args.child:
-        json.dump(CHILDREN[args.child](names), sys.stdout)
+        json.dump(CHILDREN[args.child](args), sys.stdout)
         return
-    result = measure(names, args.threads, max(2, args.rounds), homework=args.only is None,
-                     against=args.against)
+    result = measure(args)
     print(report(result), flush=True)
     if args.json:
-        save_atomically(args.json, lambda file: file.write(
-            json.dumps(result, indent=2).encode()))
-    if not all(r["quiet"] for r in result["rows"]):
+        save_json(args.json, result)
+    if "busy" in all_ratios(result):
         sys.exit(3)
 
 
