@@ -1,4 +1,4 @@
-"""Fills the gaps of docs/results.md and README.md. Each figure comes from a run, none is typed.
+"""Fills the gaps of results.md, performance.md and README.md from runs: no figure is typed.
 
     python docs/write_results.py gather FOLDER NAME ...     take over what runs have left in FOLDER
     python docs/write_results.py                            write the documents
@@ -24,7 +24,7 @@ from checkpoint import save_atomically
 
 STORED = ROOT / "docs" / "results.json"
 FIGURES = ROOT / "docs" / "figures"
-DOCUMENTS = (ROOT / "docs" / "results.md", ROOT / "README.md")
+DOCUMENTS = (ROOT / "docs" / "results.md", ROOT / "README.md", ROOT / "docs" / "performance.md")
 GAP = re.compile(r"(<!-- figures: ([\w ]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 LARGE_PICTURE = 200_000         # bytes; larger ones are stored with 256 colours
 
@@ -69,7 +69,9 @@ RUNS = {
     "transfer_synthetic": Run(
         "python transfer_learning.py --data synthetic", "**DRAWN DATA**: insects, no photographs; "
         "pretrained on drawn shapes", (*CURVES, "predictions_finetune")),
-    "benchmark": Run("python tests/benchmark.py --rounds 3", "random numbers"),
+    "benchmark": Run("python tests/benchmark.py --mnist mnist --captions coco_captioning_flickr8k "
+                     "--busy --growth", f"MNIST and {FLICKR} for E, random numbers for W"),
+    "ideas": Run("python tests/benchmark_ideas.py", "drawn data for E, random numbers for W"),
     "autograder": Run("python tests/compare_graders.py", "functions with one mistake each"),
 }
 SENTENCES = {                   # on runs that have no summary of their own
@@ -82,6 +84,9 @@ assignment asks for no more, as warnings; it names {named}. The kind of test tha
 for a layer, a fixed example and the numerical gradient of the student's own forward pass, catches
 {theirs} of the {covered} in layers; update rules and models were not compared.""",
 }
+PERFORMANCE = {                 # gap of performance.md -> the run that fills it
+    **dict.fromkeys(("speed", "busy", "growth", "convolution", "homework"), "benchmark"),
+    "ideas": "ideas"}
 README = {"hidden sizes": "mnist_train", "transfer": "transfer_squeezenet",
           "drawn digits": "synthetic_to_real", "caught": "autograder"}
 ACCURACY = "{test_accuracy:.2%} of MNIST's test images"
@@ -103,6 +108,10 @@ def gather(folder, name):
     check(name, metrics)
     for picture in RUNS[name].pictures:
         copy_picture(path.with_name(f"{picture}.png"), FIGURES / f"{name}_{picture}.png")
+    if name == "benchmark":
+        figure = RUNS[name].module().ratios_figure(metrics)
+        save_atomically(FIGURES / "benchmark_ratios.png",
+                        lambda file: figure.savefig(file, format="png"))
     return needed(name, metrics)
 
 
@@ -113,9 +122,12 @@ def check(name, metrics):
     if "config" in metrics:
         actual |= bare(metrics["config"]) | {"data": metrics["data"]}
         expected |= config_of(run)
-    if "rows" in metrics:
-        actual["workloads"] = sorted({row["workload"] for row in metrics["rows"]})
-        expected["workloads"] = sorted(run.module().WORKLOADS)
+    if name == "benchmark":
+        module = run.module()
+        args = module.arguments(run.command.split()[2:])
+        for threads in map(module.threads_name, args.threads):
+            actual[threads], expected[threads] = sorted(metrics.get(threads, ())), sorted(args.only)
+        actual["data"], expected["data"] = metrics["data"], module.data_names(args)
     other = {key: value for key, value in actual.items() if value != expected.get(key, value)}
     if other:
         raise experiment.UserError(f"{name} was not run as `{run.command}`, but with {other}")
@@ -168,6 +180,7 @@ def filled(text, results):
     def gap(match):
         name = match[2]
         content = experiments(results) if name == "experiments" else \
+            performance(name, results) if name in PERFORMANCE else \
             said(README[name], results) if name in README else passage(name, results)
         return f"{match[1]}\n{content}\n\n{match[3]}"
 
@@ -182,19 +195,37 @@ def said(name, results):
     if name in SENTENCES:
         return SENTENCES[name].format(**results[name])
     module = run.module()
-    text = module.report(results[name]) if name == "benchmark" else \
-        module.summary(results[name], f"results/{module.__name__}")
+    text = module.summary(results[name], f"results/{module.__name__}")
     return "```text\n" + text.strip("\n") + "\n```"
+
+
+def performance(gap, results):
+    """A passage of performance.md; the first one of a run says where it is from."""
+    name = PERFORMANCE[gap]
+    if name not in results:
+        return f"**Not measured:** `{RUNS[name].command}`"
+    parts = [RUNS[name].module().PASSAGES[gap](results[name])]
+    if gap in ("speed", "ideas"):
+        parts.insert(0, origin(name, results[name]))
+    if gap == "speed":
+        parts.append("![Ratios](figures/benchmark_ratios.png)")
+    return "\n\n".join(parts)
+
+
+def origin(name, result):
+    """Which data, which command, how long, on what machine."""
+    run = RUNS[name]
+    machine = result.get("machine") or ", ".join(
+        f"{key} {value}" for key, value in result["environment"].items() if value)
+    return (f"> {run.data.format(**result)} · `{run.command}` · "
+            f"{result['seconds'] / 60:.1f} minutes on {machine}")
 
 
 def passage(name, results):
     """What results.md says of a run: origin, outcome, captions, pictures."""
     run, result, parts = RUNS[name], results.get(name), [said(name, results)]
     if result:
-        machine = result.get("machine") or ", ".join(
-            f"{key} {value}" for key, value in result["environment"].items() if value)
-        parts.insert(0, f"> {run.data.format(**result)} · `{run.command}` · "
-                        f"{result['seconds'] / 60:.1f} minutes on {machine}")
+        parts.insert(0, origin(name, result))
         if run.captions:
             parts.append(captions(result["samples"]))
         parts += [f"![{picture.replace('_', ' ').capitalize()}](figures/{name}_{picture}.png)"

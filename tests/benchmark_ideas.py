@@ -216,6 +216,9 @@ def report(result):
          f"{row['ratio']:.2f}"] for row in result["ideas"]])
 
 
+PASSAGES = {"ideas": report}
+
+
 def main():
     """Parse, measure, report."""
     parser = argparse.ArgumentParser(

@@ -1,11 +1,13 @@
-"""The figures of docs/results.md and README.md are those of the runs, by the commands named."""
+"""The figures of docs/ and README.md are those of the runs, by the commands named."""
 import importlib.util
 import json
 import pathlib
 import re
 
+import benchmark
 import pytest
 from PIL import Image
+from test_benchmark import RESULT
 
 pytest.importorskip("torchvision")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -15,18 +17,25 @@ spec.loader.exec_module(write_results)
 
 RUNS, UserError = write_results.RUNS, write_results.experiment.UserError
 STORED = json.loads(write_results.STORED.read_text())
-PAGE, README = (path.read_text() for path in write_results.DOCUMENTS)
+TEXTS = [path.read_text() for path in write_results.DOCUMENTS]
+PAGE, README, PERFORMANCE = TEXTS
+every_document = pytest.mark.parametrize("text", TEXTS, ids=["results", "README", "performance"])
+# A whole benchmark, of which the figures do not matter.
+BENCHMARK = RESULT | {"data": {"digits": "mnist", "captions": "coco_captioning_flickr8k",
+                               "steps": "all"}, "seconds": 60.0}
+for threads in ("1 thread", "2 threads"):
+    BENCHMARK[threads] = {name: RESULT[threads]["E2" if name.startswith("E") else "W1"]
+                          for name in ("E1", "E2", "E4", *benchmark.WORKLOADS)}
+MEASURED = {"benchmark": BENCHMARK, "ideas": {"machine": "a machine", "seconds": 60.0, "ideas": [
+    {"idea": "a trick", "workload": "W1", "ours": 2.0, "other": 3.0, "ratio": 1.5}]}}
 
 
-both_documents = pytest.mark.parametrize("text", [PAGE, README], ids=["results.md", "README.md"])
-
-
-@both_documents
+@every_document
 def test_the_documents_are_what_the_stored_figures_give(text):
     assert text == write_results.filled(text, STORED), "run python docs/write_results.py"
 
 
-@both_documents
+@every_document
 def test_no_figure_stands_outside_of_the_gaps(text):
     prose = write_results.GAP.sub("", text)
     prose = re.sub(r"^```.*?^```", "", prose, flags=re.MULTILINE | re.DOTALL)
@@ -55,7 +64,11 @@ def test_a_stored_run_is_of_the_command_that_the_documents_name(name):
 
 
 def test_what_was_never_measured_is_reported_as_such():
-    assert write_results.filled(PAGE, {}).count("**Not measured:**") == len(RUNS)
+    gaps = [name for text in (PAGE, PERFORMANCE) for _, name, _ in write_results.GAP.findall(text)]
+    assert {write_results.PERFORMANCE.get(gap, gap) for gap in gaps} == set(RUNS)
+    for text in (PAGE, PERFORMANCE):
+        empty = write_results.filled(text, {})
+        assert empty.count("**Not measured:**") == len(write_results.GAP.findall(text))
     readme = write_results.filled(README, {})
     assert readme.count("**Not measured:**") == len(write_results.README)
     assert readme.count("| not measured |") == len(write_results.EXPERIMENTS)
@@ -66,15 +79,16 @@ def test_what_was_never_measured_is_reported_as_such():
 @pytest.fixture
 def gather(tmp_path, monkeypatch):
     """Takes over a run with changed metrics, elsewhere; returns what is stored, and results.md."""
-    stored, documents = tmp_path / "results.json", (tmp_path / "results.md", tmp_path / "README.md")
-    for path, text in zip((stored, *documents), (json.dumps(STORED), PAGE, README)):
+    stored, documents = tmp_path / "results.json", [tmp_path / path.name
+                                                    for path in write_results.DOCUMENTS]
+    for path, text in zip((stored, *documents), (json.dumps(STORED), *TEXTS)):
         path.write_text(text)
     for name, path in (("STORED", stored), ("DOCUMENTS", documents), ("FIGURES", tmp_path)):
         monkeypatch.setattr(write_results, name, path)
 
     def gather(name, **changes):
-        metrics = STORED[name] | {"data_dir": "/home/ada/data", "history": {"loss": [2.0]}}
-        metrics |= changes
+        metrics = (STORED | MEASURED)[name] | changes | {
+            "data_dir": "/home/ada/data", "history": {"loss": [2.0]}}
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         for picture in RUNS[name].pictures:
@@ -91,9 +105,21 @@ def test_gathering_takes_over_a_run_and_keeps_the_others(gather, tmp_path):
     assert "43.21% of the test set of MNIST right" in page
     assert "43.21% of MNIST's test images" in (tmp_path / "README.md").read_text()
     assert list(stored) == list(STORED)
-    assert [name for name in RUNS if stored[name] != STORED[name]] == ["cnn_train"]
+    assert [name for name in STORED if stored[name] != STORED[name]] == ["cnn_train"]
     assert "/home" not in json.dumps(stored) and "history" not in stored["cnn_train"]
     assert len(list(tmp_path.glob("cnn_train_*.png"))) == len(RUNS["cnn_train"].pictures)
+
+
+def test_the_benchmark_fills_its_page_and_draws_the_picture(gather, tmp_path):
+    gather("benchmark")
+    page = (tmp_path / "performance.md").read_text()
+    assert "| W5     | 2.00 ms |" in page and "(figures/benchmark_ratios.png)" in page
+    assert "ours 9.0 s, PyTorch 12.0 s" in page and "1.23 (!)" in page and "| loops" in page
+    assert Image.open(tmp_path / "benchmark_ratios.png").format == "PNG"
+    assert page.count("**Not measured:**") == 1
+    gather("ideas")
+    page = (tmp_path / "performance.md").read_text()
+    assert "| a trick |" in page and "**Not measured:**" not in page
 
 
 def test_a_large_picture_is_stored_with_fewer_colours(tmp_path):
@@ -115,7 +141,9 @@ def test_captions_that_people_wrote_are_not_stored(gather):
     ("cnn_train", {"seed": 4}, "but with {'seed': 4}"),
     ("cnn_train", {"config": {"epochs": 3, "batch_size": 100}}, "but with {'epochs': 3}"),
     ("synthetic_to_real", {"seed": 7}, "but with {'seed': 7}"),
-    ("benchmark", {"rows": STORED["benchmark"]["rows"][:2]}, "but with {'workloads': ['W1']}")])
+    ("benchmark", {"1 thread": {"W1": {}}}, "but with {'1 thread': ['W1']}"),
+    ("benchmark", {"data": RESULT["data"]}, "but with {'data': {'digits': 'mnist', "),
+])
 def test_a_run_of_another_command_is_refused(gather, name, changes, message, tmp_path):
     with pytest.raises(UserError, match=re.escape(message)):
         gather(name, **changes)
