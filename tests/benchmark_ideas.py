@@ -88,10 +88,10 @@ def trained(name, shares):
     return 1e3 * min(run.ours().seconds for _ in range(2)) / STEPS
 
 
-def sampled(sample):
-    """W5, by the model itself or otherwise."""
-    workload = WORKLOADS["W5"]()
-    return fastest(lambda: sample(workload.model, workload.features, workload.T))
+def called(function, name, *fields):
+    """A function on the arrays of a workload."""
+    workload = WORKLOADS[name]()
+    return fastest(lambda: function(*(getattr(workload, field) for field in fields)))
 
 
 def sample_in_place(model, features, T):
@@ -124,11 +124,11 @@ class SkipsFinished(CaptioningRNN):
 
 
 def beam_searched(model_class):
-    """20 captions of W5 by beam search, which end earlier or later."""
+    """20 captions by beam search, a third of whose rows have ended, as in captions of people."""
     model = WORKLOADS["W5"]().model
     model.__class__ = model_class
-    model.params["b_vocab"][model.end] = 2.0
-    return fastest(lambda: model.sample(normal(20, 512), 17, beam=5))
+    model.params["b_vocab"][model.end] = 1.0
+    return fastest(lambda: model.sample(normal(20, 512), 17, beam=5, length_norm=0.7))
 
 
 def with_blocks(workload, megabytes):
@@ -137,14 +137,8 @@ def with_blocks(workload, megabytes):
     return fastest(WORKLOADS[workload]().numpy_step())
 
 
-def convolved(convolution):
-    """W3a without the gradient of the images."""
-    workload = WORKLOADS["W3a"]()
-    return fastest(lambda: convolution(workload.x, workload.w, workload.dout))
-
-
 def narrow_convolution(x, w, dout):
-    """(out, dw) as the project computes them: a product for each image."""
+    """(out, dw) as the project computes them, by a product for each image."""
     out, cache = layers.conv_forward(x, w)
     return out, layers.conv_weights_backward(dout, cache)
 
@@ -173,6 +167,7 @@ class Idea(NamedTuple):
     threads: tuple = (1, 1)
 
 
+CAPTIONS, IMAGES = ("W5", "model", "features", "T"), ("W3a", "x", "w", "dout")
 IDEAS = [
     Idea("Adam in place, in chunks that stay in the cache", "W4-100", updated_by,
          (optim.adam, "W4-100"), (adam_in_chunks, "W4-100")),
@@ -184,14 +179,14 @@ IDEAS = [
     Idea("2 shares in place of BLAS with 2 threads", "E1", trained, ("E1", 1), ("E1", 2), (2, 1)),
     Idea("4 shares in place of 2", "E2", trained, ("E2", 2), ("E2", 4)),
     Idea("4 shares in place of 2", "E4", trained, ("E4", 2), ("E4", 4)),
-    Idea("sampling that keeps one step's arrays", "W5", sampled, (CaptioningRNN.sample,),
-         (sample_in_place,)),
+    Idea("sampling that keeps one step's arrays", "W5", called,
+         (CaptioningRNN.sample, *CAPTIONS), (sample_in_place, *CAPTIONS)),
     Idea("beam search that skips finished captions", "20 captions", beam_searched,
          (CaptioningRNN,), (SkipsFinished,)),
     *(Idea(f"blocks of {size} MB in place of 3", name, with_blocks, (name, 3), (name, size))
       for name in ("W2", "W3a", "W3b") for size in (0.5, 1, 2, 6)),
-    Idea("one wide product in place of one for each image", "W3a without dx", convolved,
-         (narrow_convolution,), (wide_convolution,)),
+    Idea("one wide product in place of one for each image", "W3a without dx", called,
+         (narrow_convolution, *IMAGES), (wide_convolution, *IMAGES)),
 ]
 
 
