@@ -82,7 +82,6 @@ class Solver:
         train_acc_history, val_acc_history: the metric after every epoch
         extra_history: name -> a number, or a list of numbers, for every epoch
         seconds_history: the seconds in train() until the end of every epoch
-        seconds_history: seconds in train() until the end of every epoch
         best_val_acc, best_params: the best validation metric so far and a copy of the parameters
             that gave it (None before the first epoch ends)
         epoch: epochs completed

@@ -50,6 +50,12 @@ RUNS = {
     "mnist_train": Run("python mnist_train.py", MNIST, ("hidden_sizes", "mistakes")),
     "cnn_train": Run("python cnn_train.py", MNIST,
                      (*CURVES, "filters", "feature_maps", "mistakes")),
+    "mnist_plain": Run("python mnist_train.py --update-rule sgd_momentum --learning-rate 0.2 "
+                       "--lr-decay 0.8 --batch-size 100 --epochs 15 --reg 5e-5", MNIST),
+    "cnn_plain": Run("python cnn_train.py --update-rule sgd_momentum --learning-rate 0.05 "
+                     "--lr-decay 0.75 --batch-size 100 --epochs 12 --reg 1e-3", MNIST),
+    "mnist_seeds": Run("python tests/search_settings.py mnist_train --test --seeds 5", "MNIST"),
+    "cnn_seeds": Run("python tests/search_settings.py cnn_train --test --seeds 5", "MNIST"),
     "mnist_synthetic": Run("python mnist_train.py --data synthetic", DRAWN_DIGITS),
     "cnn_synthetic": Run("python cnn_train.py --data synthetic", DRAWN_DIGITS, ("mistakes",)),
     "synthetic_to_real": Run("python tests/synthetic_to_real.py", "drawn digits, then MNIST"),
@@ -78,6 +84,13 @@ SENTENCES = {                   # on runs that have no summary of their own
     "synthetic_to_real": """\
 Trained on drawn digits alone, the two-layer network reads {two_layer_network:.2%} of MNIST's test
 images, the convolutional one {convolutional_network:.2%}.""",
+    "mnist_seeds": """\
+The two-layer network with 512 hidden units reads {results[0][test][mean]:.2%} of MNIST's test
+digits ({results[0][test][min]:.2%} to {results[0][test][max]:.2%}, {seeds} seeds) after
+{results[0][seconds][mean]:.1f} seconds of training, validation included.""",
+    "cnn_seeds": """\
+The convolutional network reads {results[0][test][mean]:.2%} of them ({results[0][test][min]:.2%} to
+{results[0][test][max]:.2%}, {seeds} seeds) after {results[0][seconds][mean]:.1f} seconds.""",
     "autograder": """\
 Of the {mistakes} mistakes it knows, the autograder reports {ours}, as failures or, where the
 assignment asks for no more, as warnings; it names {named}. The kind of test that courses publish

@@ -10,8 +10,13 @@ at the test digits: once, with the script's defaults, and seeds that the search 
 import argparse
 import itertools
 import json
+import os
 import pathlib
 import sys
+import time
+
+if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # as the scripts with shares do
 
 import numpy as np
 
@@ -87,15 +92,20 @@ def trained(solver, data, test):
     return run
 
 
+def summarised(line, runs):
+    """Means over the seeds, and the least and the largest."""
+    values = {name: [run[name] for run in runs] for name in runs[0] if name != "seed"}
+    return {"flags": line, "runs": runs,
+            **{name: {"mean": float(np.mean(some)), "min": min(some), "max": max(some)}
+               for name, some in values.items()}}
+
+
 def described(result):
-    """A line: means over the seeds, and the range."""
-    words = []
-    for name in ("test", "validation", "BLEU-4"):
-        values = [run[name] for run in result["runs"] if name in run]
-        if values:
-            words.append(f"{name} {np.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})")
-    seconds = np.mean([run["seconds"] for run in result["runs"]])
-    return f"{'  '.join(words)}  {seconds:6.1f} s  {result['flags'] or 'defaults'}"
+    """A line of what is printed."""
+    words = [f"{name} {result[name]['mean']:.4f} ({result[name]['min']:.4f} to "
+             f"{result[name]['max']:.4f})"
+             for name in ("test", "validation", "BLEU-4") if name in result]
+    return f"{'  '.join(words)}  {result['seconds']['mean']:6.1f} s  {result['flags'] or 'defaults'}"
 
 
 def main():
@@ -109,17 +119,18 @@ def main():
     parser.add_argument("--json", type=experiment.file_to_write, metavar="FILE")
     args = parser.parse_args()
     experiment.reuse_memory()
+    started = time.monotonic()
     data, kind = load(args.script, f"--data-dir {args.data_dir}")
     first, results = 100 if args.test else 0, []
     for line in [""] if args.test else CANDIDATES[args.script]:
         solvers = (make_solver(args.script, f"{line} --seed {seed}", data, kind)
                    for seed in range(first, first + args.seeds))
-        results.append({"flags": line,
-                        "runs": [trained(solver, data, args.test) for solver in solvers]})
+        results.append(summarised(line, [trained(solver, data, args.test) for solver in solvers]))
         print(described(results[-1]), flush=True)
     if args.json:
         save_atomically(args.json, lambda file: file.write(json.dumps(
-            {"environment": experiment.environment(), "results": results}, indent=1).encode()))
+            {"environment": experiment.environment(), "seeds": args.seeds, "results": results,
+             "seconds": round(time.monotonic() - started, 1)}, indent=1).encode()))
 
 
 if __name__ == "__main__":
