@@ -75,9 +75,15 @@ def indices(function, name, value, shape, upper):
 
 def positive_integers(function, **values):
     """The values as Python integers, which cannot overflow as NumPy's can."""
+    return integers(function, 1, **values)
+
+
+def integers(function, least, **values):
+    """The values, at least 0 or 1, as Python integers, which cannot overflow as NumPy's can."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{function}: {name} expects a positive integer, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            kind = "a positive integer" if least else "an integer of at least 0"
+            raise ValueError(f"{function}: {name} expects {kind}, got {value!r}")
     return [int(value) for value in values.values()]
 
 

@@ -21,9 +21,11 @@ label raises ValueError, which names the function and the argument, what was exp
 
 All gradients are derived in docs/derivations.md.
 """
+import collections
+
 import numpy as np
 
-from checks import arrays, gradient, indices, positive_integers
+from checks import arrays, gradient, indices, integers, positive_integers
 
 
 # ---------------------------------------------------------------- fully connected
@@ -92,65 +94,97 @@ def relu_backward(dout, cache):
 
 # ---------------------------------------------------------------- convolution
 
-def conv_forward(x, w):
-    """Convolution layer: every filter slides over every image (valid, stride 1, no bias).
+def conv_forward(x, w, b=None, conv_param=None):
+    """Convolution layer: every filter slides over every image.
 
-        out[n, f, i, j] = Σ_cpq  x[n, c, i + p, j + q] · w[f, c, p, q]
+        out[n, f, i, j] = b[f] + Σ_cpq  x[n, c, i·stride + p - pad, j·stride + q - pad] · w[f, c, p, q]
 
-    The kernel is not flipped: mathematically this is a filtering (cross-correlation).
+    where x is 0 outside of the image. The kernel is not flipped: mathematically this is a
+    filtering (cross-correlation).
 
-    Inputs: x (N, C, H, W); w (F, C, HH, WW).
-    Returns (out, cache): out is (N, F, OH, OW), OH = H - HH + 1, OW = W - WW + 1; cache is (x, w).
-    Source: EECS 545 homework 4, question 1 (c).
+    Inputs: x (N, C, H, W); w (F, C, HH, WW); b (F,), or None for no bias; conv_param, a dict with
+    'stride' and 'pad', each an integer or a pair (height, width), or None for stride 1 and pad 0.
+    Returns (out, cache): out is (N, F, OH, OW) with OH = 1 + (H + 2·pad - HH) // stride and
+    OW = 1 + (W + 2·pad - WW) // stride; the remainder is dropped, as in PyTorch.
+    cache is (x, w) if only these were given, else (x, w, b, conv_param).
+    Source: EECS 545 homework 4, question 1 (c); bias, stride and pad: CS231n, assignment 2.
     """
     x, w = arrays("conv_forward", x=(x, "NCHW"), w=(w, "FCPQ"))
-    N, _, H, W = x.shape
-    F, _, HH, WW = w.shape
-    if HH > H or WW > W:
-        raise ValueError(f"conv_forward: w expects filters no larger than the images of {H}x{W}, "
-                         f"got {HH}x{WW}")
-    out = np.empty((N, F, (H - HH + 1) * (W - WW + 1)), np.result_type(x, w))
-    for block, columns in _column_blocks(x, w):
+    b = b if b is None else gradient("conv_forward", b, w.shape[:1], "b")
+    grid = _conv_grid("conv_forward", x, w, conv_param)
+    N, F, (OH, OW) = len(x), len(w), (axis.outputs for axis in grid)
+    out = np.empty((N, F, OH * OW), np.result_type(x, w, w if b is None else b))
+    for block, columns in _column_blocks(x, w, grid):
         # out[f, p] = Σ_k w[f, k]·columns[k, p], where k is a place in the filter and p a pixel
         np.matmul(w.reshape(F, -1), columns, out=out[block])
-    return out.reshape(N, F, H - HH + 1, W - WW + 1), (x, w)
+        if b is not None:
+            out[block] += b[:, None]
+    short = b is None and conv_param is None
+    return out.reshape(N, F, OH, OW), (x, w) if short else (x, w, b, conv_param)
 
 
 def conv_backward(dout, cache):
     """Gradients (dx, dw) of the convolution layer, given dout (N, F, OH, OW).
 
+    With a cache of four, (dx, dw, db); db is None where there is no bias.
     Source: EECS 545 homework 4, questions 1 (c) and 6.
     Derived in docs/derivations.md, "Convolution".
     """
-    x, w = cache
-    N, _, H, W = x.shape
-    F, _, HH, WW = w.shape
-    dout = gradient("conv_backward", dout, (N, F, H - HH + 1, W - WW + 1))
+    x, w, *more = cache
+    F, grid = len(w), _conv_grid("conv_backward", x, w, *more[1:])
+    dout = gradient("conv_backward", dout, (len(x), F, *(axis.outputs for axis in grid)))
     dx = np.zeros(x.shape, np.result_type(w, dout))
-    for block in _blocks(N, w[0].size * dout[0, 0].nbytes):
+    for block in _blocks(len(x), w[0].size * dout[0, 0].nbytes):
         # dcolumns[k, p] = Σ_f w[f, k]·dout[f, p]; added up where the columns came from
         # this is dout fully convolved with w
         dcolumns = w.reshape(F, -1).T @ dout[block].reshape(-1, F, dout[0, 0].size)
-        _add_columns(dx[block], dcolumns, w)
+        _add_columns(dx[block], dcolumns, w, grid)
         del dcolumns                            # before the next block asks for as much memory
-    return dx, conv_weights_backward(dout, cache)
+    dweights = conv_weights_backward(dout, cache)
+    return (dx, *dweights) if more else (dx, dweights)
 
 
 def conv_weights_backward(dout, cache):
     """The gradient dw alone: the first layer of a network needs no gradient of the data.
 
+    With a cache of four, (dw, db); db is None where there is no bias.
     Derived in docs/derivations.md, "Convolution".
     """
-    x, w = cache
-    N, _, H, W = x.shape
-    F, _, HH, WW = w.shape
-    dout = gradient("conv_weights_backward", dout, (N, F, H - HH + 1, W - WW + 1))
+    x, w, *more = cache
+    F, grid = len(w), _conv_grid("conv_weights_backward", x, w, *more[1:])
+    dout = gradient("conv_weights_backward", dout, (len(x), F, *(axis.outputs for axis in grid)))
     dw = np.zeros((w[0].size, F), np.result_type(x, dout))
-    for block, columns in _column_blocks(x, w):
+    for block, columns in _column_blocks(x, w, grid):
         # dw[f, k] = Σ_p dout[f, p]·columns[k, p]: x filtered with dout
         dout_rows = dout[block].reshape(-1, F, dout[0, 0].size)
         dw += (columns @ dout_rows.transpose(0, 2, 1)).sum(axis=0)
-    return dw.T.reshape(w.shape)
+    dw = dw.T.reshape(w.shape)
+    if not more:
+        return dw
+    # b_f is added to every pixel of every image  ⇒  db_f = Σ_nij dout_nfij
+    return dw, None if more[0] is None else dout.sum(axis=(0, 2, 3))
+
+
+# One axis of the images, height or width: how the windows lie on it.
+_Axis = collections.namedtuple("_Axis", "size window stride pad outputs")
+
+
+def _conv_grid(function, x, w, conv_param=None):
+    """The two axes of the images, or ValueError in the name of the function."""
+    if conv_param is None:
+        conv_param = {"stride": 1, "pad": 0}
+    if not isinstance(conv_param, dict) or not {"stride", "pad"} <= set(conv_param):
+        raise ValueError(f"{function}: conv_param expects a dict with stride, pad, got {conv_param!r}")
+    strides, pads = (value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, value)
+                     for value in (conv_param["stride"], conv_param["pad"]))
+    strides = [integers(function, 1, **{"conv_param['stride']": stride})[0] for stride in strides]
+    pads = [integers(function, 0, **{"conv_param['pad']": pad})[0] for pad in pads]
+    sizes = [size + 2 * pad for size, pad in zip(x.shape[2:], pads)]
+    if w.shape[2] > sizes[0] or w.shape[3] > sizes[1]:
+        raise ValueError(f"{function}: w expects filters no larger than the {'padded ' * any(pads)}"
+                         f"images of {sizes[0]}x{sizes[1]}, got {w.shape[2]}x{w.shape[3]}")
+    return [_Axis(size, window, stride, pad, 1 + (size + 2 * pad - window) // stride)
+            for size, window, stride, pad in zip(x.shape[2:], w.shape[2:], strides, pads)]
 
 
 # Bytes that are worked on at a time. They stay in the cache; smaller blocks would lose more to the
@@ -164,39 +198,54 @@ def _blocks(N, image_bytes):
     return [slice(start, min(start + images, N)) for start in range(0, N, images)]
 
 
-def _column_blocks(x, w):
+def _met(axis, place):
+    """(outputs, pixels): which windows have a pixel at this place of theirs, and these pixels.
+
+    The others have padding there.
+    """
+    first = max(0, -((place - axis.pad) // axis.stride))
+    start = first * axis.stride + place - axis.pad
+    count = max(0, min(axis.outputs - first, -((start - axis.size) // axis.stride)))
+    return slice(first, first + count), slice(start, start + count * axis.stride, axis.stride)
+
+
+def _column_blocks(x, w, grid):
     """Yields (block, columns): a slice of the batch, and the windows of its images as columns.
 
     Column p of an image's (C·HH·WW, OH·OW) matrix is the flattened window of output pixel p.
     All blocks share one buffer: use the columns before the next block is asked for.
     """
-    (N, C, H, W), (_, _, HH, WW) = x.shape, w.shape
-    OH, OW = H - HH + 1, W - WW + 1
-    blocks = _blocks(N, C * HH * WW * OH * OW * x.itemsize)
+    (N, C, H, _), (rows, cols) = x.shape, grid
+    blocks = _blocks(N, w[0].size * rows.outputs * cols.outputs * x.itemsize)
     size = blocks[0].stop
-    shifted = np.empty((size, C, WW, H, OW), x.dtype)
-    columns = np.empty((size, C, HH, WW, OH, OW), x.dtype)
+    # What is padding is 0 from here on: no block writes there.
+    empty = np.zeros if rows.pad or cols.pad else np.empty
+    shifted = empty((size, C, cols.window, H, cols.outputs), x.dtype)
+    columns = empty((size, C, rows.window, cols.window, rows.outputs, cols.outputs), x.dtype)
     for block in blocks:
         images = block.stop - block.start
         # First every shift by a column of the window, then every shift by a row: two copies
         # in long runs take half the time of one in short runs.
-        for j in range(WW):
-            shifted[:images, :, j] = x[block, :, :, j:j + OW]
-        for i in range(HH):
-            columns[:images, :, i] = shifted[:images, :, :, i:i + OH]
-        yield block, columns[:images].reshape(images, C * HH * WW, OH * OW)
+        for j in range(cols.window):
+            outputs, pixels = _met(cols, j)
+            shifted[:images, :, j, :, outputs] = x[block, :, :, pixels]
+        for i in range(rows.window):
+            outputs, pixels = _met(rows, i)
+            columns[:images, :, i, :, outputs] = shifted[:images, :, :, pixels]
+        yield block, columns[:images].reshape(images, w[0].size, rows.outputs * cols.outputs)
 
 
-def _add_columns(dx, dcolumns, w):
+def _add_columns(dx, dcolumns, w, grid):
     """Add the gradients of columns to the pixels they came from: _column_blocks backwards, into dx."""
-    (N, C, H, W), (_, _, HH, WW) = dx.shape, w.shape
-    OH, OW = H - HH + 1, W - WW + 1
-    dcolumns = dcolumns.reshape(N, C, HH, WW, OH, OW)
-    shifted = np.zeros((N, C, WW, H, OW), dcolumns.dtype)
-    for i in range(HH):
-        shifted[:, :, :, i:i + OH] += dcolumns[:, :, i]
-    for j in range(WW):
-        dx[:, :, :, j:j + OW] += shifted[:, :, j]
+    (N, C, H, _), (rows, cols) = dx.shape, grid
+    dcolumns = dcolumns.reshape(N, *w.shape[1:], rows.outputs, cols.outputs)
+    shifted = np.zeros((N, C, cols.window, H, cols.outputs), dcolumns.dtype)
+    for i in range(rows.window):
+        outputs, pixels = _met(rows, i)
+        shifted[:, :, :, pixels] += dcolumns[:, :, i, :, outputs]
+    for j in range(cols.window):
+        outputs, pixels = _met(cols, j)
+        dx[:, :, :, pixels] += shifted[:, :, j, :, outputs]
 
 
 # ---------------------------------------------------------------- max pooling
@@ -293,5 +342,30 @@ def softmax_loss(x, y):
     # dL/dx_nc = (p_nc - [c = y_n]) / N
     dx = p
     dx[rows, y] -= 1
+    dx /= N
+    return loss, dx
+
+
+def svm_loss(x, y):
+    """Multiclass hinge loss with margin 1 (that of a support vector machine), averaged over the batch.
+
+        loss = 1/N Σ_n Σ_{c ≠ y_n} max(0, x[n, c] - x[n, y_n] + 1)
+
+    Inputs: x (N, C) scores; y (N,) integer labels, 0 <= y < C.
+    Returns (loss, dx): loss is a scalar of x's dtype, dx is (N, C). A margin of exactly 0 has the
+    slope 0, as in PyTorch.
+    Source: CS231n, assignment 1.
+    Derived in docs/derivations.md, "Hinge loss".
+    """
+    x, = arrays("svm_loss", x=(x, "NC"))
+    N, C = x.shape
+    y = indices("svm_loss", "y", y, (N,), C)
+    rows = np.arange(N)
+    hinges = np.maximum(x - x[rows, y, None] + 1, 0)
+    hinges[rows, y] *= 0                        # the right class costs nothing; NaN stays NaN
+    loss = hinges.sum() / N
+    # dL/dx_nc = [hinge_nc > 0] / N for a wrong class, and minus the sum of these for the right one
+    dx = np.sign(hinges)
+    dx[rows, y] -= dx.sum(axis=1)
     dx /= N
     return loss, dx

@@ -6,6 +6,7 @@ import numpy as np
 import rnn_layers       # for the LSTM, which the assignment does not ask for: only where it is used
 from checks import arrays, indices, number, positive_integers
 from layers import fc_backward, fc_forward
+from norm_layers import dropout_backward, dropout_forward
 from rnn_layers import (rnn_backward, rnn_forward, rnn_step_forward, temporal_fc_backward,
                         temporal_fc_forward, temporal_softmax_loss, word_embedding_backward,
                         word_embedding_forward)
@@ -154,12 +155,10 @@ class CaptioningRNN:
         return features.astype(self.dtype, copy=False)
 
     def _drop(self, x, share):
-        """(x with this share of its numbers dropped, what each was multiplied by, or None)."""
+        """(x with this share of its numbers dropped, what _undrop needs)."""
         if not share:
             return x, None
-        kept = (self.rng.random(x.shape, dtype=np.float32) >= share).astype(x.dtype)
-        kept /= 1 - share
-        return x * kept, kept
+        return dropout_forward(x, {"p": 1 - share, "mode": "train", "rng": self.rng})
 
     # ------------------------------------------------------------ sampling
 
@@ -277,9 +276,6 @@ def _loss_of_batch(scores, wanted, mask):
     return (loss, dscores) if share == 1 else (loss * share, dscores * share)
 
 
-def _undrop(dout, kept):
-    """The gradient before _drop, given that after it: out = x ⊙ kept  ⇒  dx = dout ⊙ kept.
-
-    Derived in docs/derivations.md, "Dropout".
-    """
-    return dout if kept is None else dout * kept
+def _undrop(dout, cache):
+    """The gradient before _drop, given that after it."""
+    return dout if cache is None else dropout_backward(dout, cache)

@@ -24,12 +24,13 @@ ALLOWED = {
     "checks": set(),
     "layers": {"checks"},
     "rnn_layers": {"layers", "checks"},
+    "norm_layers": {"checks"},
     "optim": {"checks"},
     "checkpoint": set(),
     "solver": {"optim", "checkpoint", "checks"},
     "fc_net": {"layers", "checks"},
     "cnn": {"layers", "checks"},
-    "rnn": {"layers", "rnn_layers", "checks"},
+    "rnn": {"layers", "rnn_layers", "norm_layers", "checks"},
     "autograder": {"grading", "pytest"},
     "experiment": {"checkpoint", "optim", "solver", "data", "matplotlib"},
     "mnist_train": {"experiment", "fc_net", "solver"},
@@ -112,5 +113,5 @@ def test_what_is_public_has_a_docstring(path):
 
 def test_only_the_files_of_the_layout_are_at_the_top():
     layout = {*SCRIPTS, "checks", "layers", "solver", "optim", "fc_net", "cnn", "rnn", "rnn_layers",
-              "autograder", "checkpoint", "experiment"}
+              "norm_layers", "autograder", "checkpoint", "experiment"}
     assert {path.stem for path in ROOT.glob("*.py")} <= layout

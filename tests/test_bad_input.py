@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import layers
+import norm_layers
 import optim
 import rnn_layers
 from cnn import ConvNet
@@ -50,13 +51,26 @@ VOCABULARY = {word: number for number, word in enumerate(["<NULL>", "<START>", "
 RULES = optim.sgd, optim.sgd_momentum, optim.rmsprop, optim.adam
 MODEL = TwoLayerNet(5, 4, 3, rng=0, dtype=np.float64)
 CAPTIONER = CaptioningRNN(VOCABULARY, 5, 4, 3, "lstm", rng=0, dtype=np.float64)
+CONV = {"stride": 2, "pad": (1, 0)}
+BATCH = {"mode": "train", "running_mean": whole(5), "running_var": whole(5)}
 # function, good arguments; every array among them will be replaced by wrong and unusual ones
 CALLS = [
     *pair(layers.fc_forward, x=X, w=whole(5, 2), b=whole(2)),
     *pair(layers.relu_forward, x=X),
     *pair(layers.conv_forward, x=IMAGES, w=whole(4, 3, 2, 3)),
+    *pair(layers.conv_forward, x=IMAGES, w=whole(4, 3, 2, 3), b=whole(4), conv_param=CONV),
     *pair(layers.max_pool_forward, x=IMAGES, pool_param=POOL),
     (layers.softmax_loss, dict(x=X, y=np.array([0, 4, 2]))),
+    (layers.svm_loss, dict(x=X, y=np.array([0, 4, 2]))),
+    *pair(norm_layers.batchnorm_forward, x=X, gamma=whole(5), beta=whole(5), bn_param=BATCH),
+    (norm_layers.batchnorm_backward_alt, dict(dout=X, cache=norm_layers.batchnorm_forward(
+        X, whole(5), whole(5), BATCH)[1])),
+    *pair(norm_layers.layernorm_forward, x=X, gamma=whole(5), beta=whole(5), ln_param={}),
+    *pair(norm_layers.spatial_batchnorm_forward, x=IMAGES, gamma=whole(3), beta=whole(3),
+          bn_param={"mode": "test"}),
+    *pair(norm_layers.spatial_groupnorm_forward, x=whole(2, 6, 4, 3), gamma=whole(1, 6, 1, 1),
+          beta=whole(1, 6, 1, 1), G=3, gn_param={}),
+    *pair(norm_layers.dropout_forward, x=X, dropout_param={"p": 0.5, "mode": "train", "seed": 0}),
     *pair(rnn_layers.rnn_step_forward, x=SENTENCES[0], prev_h=STATE, **RNN_WEIGHTS),
     *pair(rnn_layers.rnn_forward, x=SENTENCES, h0=STATE, **RNN_WEIGHTS),
     *pair(rnn_layers.lstm_step_forward, x=SENTENCES[0], prev_h=STATE, prev_c=STATE, **LSTM_WEIGHTS),
@@ -103,7 +117,12 @@ ALLOWED = {(function, name, label) for function, name, labels in [
     ("relu_forward", "x", ANY_SHAPE), ("word_embedding_forward", "x", ANY_SHAPE),
     ("word_embedding_forward", "W", ANY_SHAPE[2:]), ("fc_forward", "x", ["one sample more"]),
     ("conv_forward", "x", ANY_SHAPE[3:]), ("conv_forward", "w", ANY_SHAPE[3:]),
+    ("conv_forward", "b", ["None"]),
     ("max_pool_forward", "x", ANY_SHAPE[2:]), ("softmax_loss", "x", ["one column more"]),
+    ("svm_loss", "x", ["one column more"]), ("batchnorm_forward", "x", ["one sample more"]),
+    ("layernorm_forward", "x", ["one sample more"]), ("dropout_forward", "x", ANY_SHAPE),
+    ("spatial_batchnorm_forward", "x", ANY_SHAPE[3:]),
+    ("spatial_groupnorm_forward", "x", ANY_SHAPE[3:]),
     ("rnn_forward", "x", ["one sample more"]), ("lstm_forward", "x", ["one sample more"]),
     ("temporal_fc_forward", "x", ["one sample more"]),
     ("temporal_softmax_loss", "x", ["one column more"]), ("loss", "y", ["None"]),
@@ -185,6 +204,8 @@ def unusual_arrays(good):
 
 def numbers_in(result):
     """All arrays and numbers of a result, however nested."""
+    if isinstance(result, str):
+        return []
     if isinstance(result, (dict, tuple)):
         parts = result.values() if isinstance(result, dict) else result
         return [number for part in parts for number in numbers_in(part)]
@@ -193,7 +214,8 @@ def numbers_in(result):
 
 @pytest.mark.parametrize("function, arguments, name", list(array_calls(unusual_arrays)))
 def test_an_unusual_array_works(function, arguments, name):
-    good = next(arguments for f, arguments in CALLS if f == function)
+    good = next(good for f, good in CALLS if f == function and good.keys() == arguments.keys()
+                and all(good[other] is arguments[other] for other in good if other != name))
     for actual, expected in zip(numbers_in(function(**arguments)), numbers_in(function(**good)),
                                 strict=True):
         np.testing.assert_allclose(actual.astype(float), expected.astype(float), atol=1e-12)
@@ -223,6 +245,26 @@ def pool(**options):
     layers.max_pool_forward(IMAGES, {**POOL, **options})
 
 
+def conv(**options):
+    layers.conv_forward(IMAGES, whole(4, 3, 2, 3), None, {**CONV, **options})
+
+
+def batchnorm(**options):
+    norm_layers.batchnorm_forward(X, whole(5), whole(5), {**BATCH, **options})
+
+
+def spatial_batchnorm(**options):
+    norm_layers.spatial_batchnorm_forward(IMAGES, whole(3), whole(3), {"mode": "test", **options})
+
+
+def groupnorm(G=3, **options):
+    norm_layers.spatial_groupnorm_forward(IMAGES, whole(1, 3, 1, 1), whole(1, 3, 1, 1), G, options)
+
+
+def dropout(**options):
+    norm_layers.dropout_forward(X, {"p": 0.5, "mode": "train", **options})
+
+
 def step(rule, **config):
     rule(whole(3, 2), whole(3, 2), config)
 
@@ -236,6 +278,42 @@ def wrong_options():
     yield from wrong(max_pool, "^max_pool_forward: {} expects a dict with ", pool_param={
         "None": None, "a list": [2, 2, 2], "empty": {}, "a number": 2, "text": "stride",
         "without stride": {"pool_height": 2, "pool_width": 2}})
+
+    not_strides = {**NOT_SIZES, "a pair with 0": (1, 0), "three": (1, 1, 1), "a float pair": (1, 2.0),
+                   "an array": np.array([1, 1])}
+    not_pads = {label: value for label, value in not_strides.items() if label != "zero"
+                and label != "a pair with 0"} | {"negative in a pair": (0, -1)}
+    yield from wrong(conv, r"^conv_forward: conv_param\['{}'\] expects ", stride=not_strides,
+                     pad=not_pads)
+    not_dicts = {"a list": [1, 0], "text": "stride", "a number": 2, "a set": {"mode", "stride", "pad"}}
+    yield from wrong(functools.partial(layers.conv_forward, IMAGES, whole(4, 3, 2, 3)),
+                     "^conv_forward: {} expects a dict with ", conv_param={
+                         **not_dicts, "empty": {}, "without pad": {"stride": 1}})
+    not_modes = {"None": None, "unknown": "eval", "a boolean": True, "a list": ["train"], "empty": ""}
+    not_running = {"short": whole(4), "None": None, "complex": whole(5) * 1j, "text": "text",
+                   "masked": np.ma.masked_equal(whole(5), 1), "a number": 1.0}
+    for call, name in ((batchnorm, "batchnorm_forward"), (spatial_batchnorm, "spatial_batchnorm_forward")):
+        yield from wrong(call, rf"^{name}: bn_param\['{{}}'\] expects ", mode=not_modes,
+                         momentum=NOT_SHARES, eps=NOT_NUMBERS, running_mean=not_running,
+                         running_var=not_running)
+    yield from wrong(groupnorm, r"^spatial_groupnorm_forward: gn_param\['{}'\] expects ",
+                     eps=NOT_NUMBERS)
+    yield from wrong(groupnorm, "^spatial_groupnorm_forward: {} expects ", G={
+        **NOT_SIZES, "no divisor": 2, "too many": 6})
+    yield from wrong(lambda eps: norm_layers.layernorm_forward(X, whole(5), whole(5), {"eps": eps}),
+                     r"^layernorm_forward: ln_param\['{}'\] expects ", eps=NOT_NUMBERS)
+    yield from wrong(dropout, r"^dropout_forward: dropout_param\['{}'\] expects ", mode=not_modes,
+                     p={**NOT_NUMBERS, "zero": 0, "above one": 1.5},
+                     seed={"negative": -1, "a half": 0.5, "text": "text", "a boolean": True},
+                     rng={"a seed": 3, "text": "text", "the old kind": np.random.RandomState(0)})
+    for layer, good, name in (
+            (norm_layers.batchnorm_forward, (X, whole(5), whole(5)), "bn_param"),
+            (norm_layers.layernorm_forward, (X, whole(5), whole(5)), "ln_param"),
+            (norm_layers.spatial_groupnorm_forward,
+             (IMAGES, whole(1, 3, 1, 1), whole(1, 3, 1, 1), 3), "gn_param"),
+            (norm_layers.dropout_forward, (X,), "dropout_param")):
+        yield from wrong(functools.partial(layer, *good), rf"^{layer.__name__}: {{}} expects a dict",
+                         **{name: {**not_dicts, "None": None}})
 
     hyperparameters = {
         "sgd": {"learning_rate": NOT_NUMBERS},

@@ -16,6 +16,7 @@ import torch
 import torch_oracle
 
 import layers
+import norm_layers
 import rnn
 import rnn_layers
 from cnn import ConvNet
@@ -36,7 +37,8 @@ def assert_contents(cache, *expected):
     """The cache is a tuple of these arrays and dicts."""
     assert type(cache) is tuple and len(cache) == len(expected)
     for part, wanted in zip(cache, expected):
-        assert part == wanted if isinstance(wanted, dict) else np.array_equal(part, wanted)
+        assert part == wanted if isinstance(wanted, dict) or wanted is None \
+            else np.array_equal(part, wanted)
 
 
 # ---------------------------------------------------------------- caches of the layers
@@ -44,11 +46,28 @@ def assert_contents(cache, *expected):
 @pytest.mark.parametrize("name, shapes, more", [
     ("fc", [(4, 3), (3, 5), (5,)], []), ("relu", [(4, 3, 2)], []),
     ("conv", [(2, 3, 6, 7), (4, 3, 2, 5)], []),
+    ("conv", [(2, 3, 6, 7), (4, 3, 2, 5), 4], [{"stride": 2, "pad": 1}]),
+    ("conv", [(2, 3, 6, 7), (4, 3, 2, 5)], [None, {"stride": 2, "pad": 1}]),
+    ("conv", [(2, 3, 6, 7), (4, 3, 2, 5), 4], [None]),
     ("max_pool", [(2, 3, 6, 7)], [{"pool_height": 2, "pool_width": 3, "stride": 2}])])
 def test_the_cache_of_a_layer_is_its_inputs(name, shapes, more):
     inputs = [*normal(*shapes), *more]
     _, cache = getattr(layers, f"{name}_forward")(*inputs)
     assert_contents((cache,) if name == "relu" else cache, *inputs)
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+def test_the_cache_of_dropout_is_that_of_cs231n(mode):
+    x, = normal((4, 3))
+    param = {"p": 0.6, "mode": mode, "seed": 5}
+    out, cache = norm_layers.dropout_forward(x, param)
+    assert_contents(cache, param, None if mode == "test" else out / x)
+
+
+def test_dropout_backward_takes_the_mask_of_a_student():
+    dout, = normal((4, 3))
+    mask = (np.arange(12).reshape(4, 3) % 3 > 0) / 0.6
+    close(norm_layers.dropout_backward(dout, ({"p": 0.6, "mode": "train"}, mask)), dout * mask)
 
 
 def test_the_cache_of_temporal_fc_holds_its_output_too():

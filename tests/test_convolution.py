@@ -106,6 +106,39 @@ def test_dw_is_x_filtered_with_dout_summed_over_the_batch(x_shape, w_shape):
         np.testing.assert_allclose(dw[f, c], expected, atol=1e-12)
 
 
+@both
+@pytest.mark.parametrize("stride", [(2, 3), (3, 1)])
+@pytest.mark.parametrize("pad", [(0, 0), (1, 2)])
+def test_stride_and_pad_are_a_filtering_of_the_padded_image_at_every_so_many_places(
+        x_shape, w_shape, stride, pad):
+    rng = np.random.default_rng(2)
+    x, w, b = (rng.standard_normal(shape) for shape in (x_shape, w_shape, w_shape[:1]))
+    out, cache = conv_forward(x, w, b, {"stride": stride, "pad": pad})
+    padded = np.pad(x, ((0, 0), (0, 0), *((size, size) for size in pad)))
+    plain, plain_cache = conv_forward(padded, w)
+    np.testing.assert_allclose(out, plain[:, :, ::stride[0], ::stride[1]] + b[:, None, None], atol=1e-12)
+    dout = rng.standard_normal(out.shape)
+    dilated = np.zeros(plain.shape)             # the places that are left out have no gradient
+    dilated[:, :, ::stride[0], ::stride[1]] = dout
+    dpadded, expected_dw = conv_backward(dilated, plain_cache)
+    dx, dw, db = conv_backward(dout, cache)
+    H, W = x_shape[2:]
+    np.testing.assert_allclose(dx, dpadded[:, :, pad[0]:pad[0] + H, pad[1]:pad[1] + W], atol=1e-12)
+    np.testing.assert_allclose(dw, expected_dw, atol=1e-12)
+    np.testing.assert_allclose(db, dout.sum(axis=(0, 2, 3)), atol=1e-12)
+
+
+def test_a_size_that_the_stride_does_not_divide_is_floored():
+    """Size 7, stride 3 and pad 2: floor((W + 2·2 - 7) / 3) + 1 outputs, whatever is left over."""
+    for W, outputs in ((7, 2), (8, 2), (9, 3), (10, 3), (11, 3), (12, 4)):
+        x, w = np.ones((1, 1, W, W)), np.ones((1, 1, 7, 7))
+        out, cache = conv_forward(x, w, None, {"stride": 3, "pad": 2})
+        assert out.shape == (1, 1, outputs, outputs)
+        assert out[0, 0, 0, 0] == 25 and conv_backward(out, cache)[0].shape == x.shape
+    # The last windows begin at -2, 1, 4 and 7: the first and the last see five rows of the image.
+    assert out[0, 0, 1, 1] == 49 and out[0, 0, -1, -1] == 25
+
+
 def test_the_definitions_differ_where_they_should():
     """A kernel of one 1 in a corner tells them apart: it shifts the image, each its own way."""
     X = np.arange(12.0).reshape(3, 4)
@@ -115,30 +148,39 @@ def test_the_definitions_differ_where_they_should():
     np.testing.assert_array_equal(full(X, K), np.pad(X, ((0, 1), (0, 1))))
 
 
+# Other values of b and conv_param than a call with x and w alone has.
+OPTIONS = [(), (None, {"stride": 1, "pad": 1}), (np.arange(3.0), {"stride": 2, "pad": 0}),
+           (np.arange(3.0), {"stride": (2, 3), "pad": (5, 1)})]
+with_options = pytest.mark.parametrize("options", OPTIONS, ids=str)
+
+
+@with_options
 @pytest.mark.parametrize("N, size", [(1, 40), (3, 40), (40, 9)])
-def test_blocks_of_any_size_give_the_same(monkeypatch, N, size):
+def test_blocks_of_any_size_give_the_same(monkeypatch, N, size, options):
     """From one image at a time to the whole batch at once."""
     rng = np.random.default_rng(1)
     x, w = rng.standard_normal((N, 2, size, size + 1)), rng.standard_normal((3, 2, 4, 3))
     expected = None
     for block_bytes in (1, 5_000, 50_000, 10 ** 9):
         monkeypatch.setattr("layers._BLOCK_BYTES", block_bytes)
-        out, cache = conv_forward(x, w)
-        results = [out, *conv_backward(out, cache)]
+        out, cache = conv_forward(x, w, *options)
+        results = [out, *(gradient for gradient in conv_backward(out, cache) if gradient is not None)]
         expected = expected or results
         for actual, right in zip(results, expected):
             np.testing.assert_allclose(actual, right, atol=1e-10)
 
 
+@pytest.mark.parametrize("options", [(), (np.float32([1] * 8), {"stride": 1, "pad": 2}),
+                                     (None, {"stride": 3, "pad": 1})], ids=str)
 @pytest.mark.parametrize("N", [20, 400])
-def test_extra_memory_does_not_grow_with_the_batch(N):
+def test_extra_memory_does_not_grow_with_the_batch(N, options):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((N, 4, 28, 28)).astype(np.float32)
     w = rng.standard_normal((8, 4, 5, 5)).astype(np.float32)
     tracemalloc.start()
     try:
-        out, cache = conv_forward(x, w)
-        dx, dw = conv_backward(out, cache)
+        out, cache = conv_forward(x, w, *options)
+        dx, dw, *_ = conv_backward(out, cache)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

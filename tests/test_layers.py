@@ -20,6 +20,11 @@ Layer = collections.namedtuple("Layer", "forward backward twin shapes")
 POOL_CASES = [((2, 3, 6, 8), (2, 2, 2)), ((1, 1, 7, 9), (2, 2, 2)), ((3, 2, 7, 10), (3, 2, 1)),
               ((2, 4, 9, 11), (2, 3, 4)), ((1, 5, 8, 6), (3, 3, 2)), ((4, 1, 5, 7), (5, 7, 1)),
               ((2, 3, 5, 4), (1, 1, 1)), ((3, 2, 11, 6), (1, 4, 3))]
+# shapes of x and w, stride, pad
+CONV_CASES = [((2, 3, 7, 9), (4, 3, 3, 2), 2, 1), ((2, 1, 10, 11), (3, 1, 7, 7), 3, 2),
+              ((1, 2, 8, 5), (4, 2, 3, 4), (2, 1), (0, 2)), ((3, 2, 5, 6), (1, 2, 2, 1), 4, 0),
+              ((2, 4, 3, 2), (3, 4, 5, 6), 1, (1, 2))]
+PADDING_ALONE = [((1, 3, 4, 6), (2, 3, 1, 1), (3, 2), 3), ((2, 1, 1, 1), (3, 1, 1, 2), (1, 4), (2, 3))]
 TOLERANCE = {"float64": 1e-10, "float32": 2e-5}
 both_dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
@@ -28,10 +33,28 @@ def pool_param(pool_height, pool_width, stride):
     return {"pool_height": pool_height, "pool_width": pool_width, "stride": stride}
 
 
+def conv_param(stride, pad):
+    return {"stride": stride, "pad": pad}
+
+
 def max_pool(sizes, shape):
     param = pool_param(*sizes)
     return Layer(lambda x: layers.max_pool_forward(x, param), layers.max_pool_backward,
                  oracle.max_pool(param), [[shape]])
+
+
+def conv(stride, pad, x_shape, w_shape):
+    """With a bias, stride and pad."""
+    param = conv_param(stride, pad)
+    return Layer(lambda x, w, b: layers.conv_forward(x, w, b, param), layers.conv_backward,
+                 oracle.conv_with(param), [[x_shape, w_shape, w_shape[:1]]])
+
+
+def conv_without_bias(stride, pad, x_shape, w_shape):
+    param = conv_param(stride, pad)
+    return Layer(lambda x, w: layers.conv_forward(x, w, conv_param=param),
+                 lambda dout, cache: layers.conv_backward(dout, cache)[:2],
+                 oracle.conv_with(param), [[x_shape, w_shape]])
 
 
 def labels(x):
@@ -55,6 +78,14 @@ LAYERS = {
         lambda x: layers.softmax_loss(x, labels(x)), lambda dout, dx: dout * dx,
         lambda x: F.cross_entropy(x, torch.tensor(labels(x))),
         [[(5, 7)], [(1, 4)], [(8, 1)], [(3, 300)]]),
+    "svm_loss": Layer(
+        lambda x: layers.svm_loss(x, labels(x)), lambda dout, dx: dout * dx,
+        lambda x: oracle.svm_loss(labels(x))(x), [[(5, 7)], [(1, 4)], [(8, 2)], [(3, 300)]]),
+    "conv with bias": Layer(layers.conv_forward, layers.conv_backward, torch.conv2d, [
+        [(2, 3, 7, 9), (4, 3, 5, 6), (4,)], [(1, 1, 1, 1), (1, 1, 1, 1), (1,)]]),
+    **{f"conv {w}, stride {stride}, pad {pad} of {x}": conv(stride, pad, x, w)
+       for x, w, stride, pad in CONV_CASES},
+    "conv with stride and pad, without bias": conv_without_bias(2, 1, (2, 3, 7, 9), (4, 3, 3, 2)),
     **{f"max_pool {sizes} of {shape}": max_pool(sizes, shape) for shape, sizes in POOL_CASES},
 }
 
@@ -102,6 +133,14 @@ def test_output_and_gradients_match_torch(layer, make, dtype):
     rng = np.random.default_rng(0)
     for shapes in layer.shapes:
         assert_matches_torch(layer, [make(rng, shape, dtype) for shape in shapes], rng)
+
+
+@both_dtypes
+@pytest.mark.parametrize("x_shape, w_shape, stride, pad", PADDING_ALONE)
+def test_windows_that_see_padding_alone_match_torch(x_shape, w_shape, stride, pad, dtype):
+    rng = np.random.default_rng(10)
+    layer = conv(stride, pad, x_shape, w_shape)
+    assert_matches_torch(layer, random_inputs(layer, rng, dtype), rng)
 
 
 @both_dtypes
@@ -206,6 +245,12 @@ def test_nan_reaches_only_what_depends_on_it():
     np.testing.assert_array_equal(np.isnan(out[0, 0]), [[True] * 2 + [False]] * 2 + [[False] * 3])
     loss, dx = layers.softmax_loss([[1, nan], [1, 2]], [0, 1])
     assert np.isnan(loss) and np.isnan(dx[0]).all() and np.isfinite(dx[1]).all()
+    for label in (0, 1):                        # NaN as another class's score, and as its own
+        loss, dx = layers.svm_loss([[1, nan, 0], [1, 2, 4]], [label, 1])
+        assert np.isnan(loss) and np.isnan(dx[0, :2]).all() and np.isfinite(dx[1]).all()
+    out, _ = layers.conv_forward(image, np.ones((1, 1, 2, 2)), None, conv_param(2, 1))
+    np.testing.assert_array_equal(np.isnan(out[0, 0]), [[False] * 3, [False, True, False],
+                                                        [False] * 3])
 
 
 def test_a_tie_goes_to_the_first_maximum():
@@ -223,14 +268,34 @@ def test_softmax_loss_is_exact_for_extreme_scores(dtype):
     np.testing.assert_array_equal(dx, [[.5, -.5, 0], [-.5, .5, 0]])
 
 
+def test_a_margin_of_exactly_one_costs_nothing():
+    loss, dx = layers.svm_loss([[3.0, 2, 1, 3.5]], [0])
+    assert loss == 1.5
+    np.testing.assert_array_equal(dx, [[-1, 0, 0, 1]])
+
+
+def test_a_bias_is_added_to_every_pixel_and_without_one_there_is_no_gradient_of_it():
+    rng = np.random.default_rng(9)
+    x, w, b = normal(rng, (2, 3, 6, 5)), normal(rng, (4, 3, 2, 3)), normal(rng, (4,))
+    plain, _ = layers.conv_forward(x, w)
+    out, cache = layers.conv_forward(x, w, b)
+    np.testing.assert_array_equal(out, plain + b[:, None, None])
+    assert len(cache) == 4 and cache[3] is None
+    out, cache = layers.conv_forward(x, w, None, conv_param(1, 0))
+    np.testing.assert_array_equal(out, plain)
+    assert cache[2] is None and layers.conv_backward(out, cache)[2] is None
+    assert layers.conv_weights_backward(out, cache)[1] is None
+
+
 @both_dtypes
-@pytest.mark.parametrize("name", ["fc", "conv"])
+@pytest.mark.parametrize("name", ["fc", "conv", "conv with bias", *(
+    name for name in LAYERS if name.startswith("conv ") and "stride" in name and "without" not in name)])
 def test_gradients_of_the_weights_alone_are_those_of_the_backward_pass(name, dtype):
     rng = np.random.default_rng(8)
     for shapes in LAYERS[name].shapes:
         out, cache = LAYERS[name].forward(*[normal(rng, shape, dtype) for shape in shapes])
         dout = normal(rng, out.shape, dtype)
-        alone = as_tuple(getattr(layers, f"{name}_weights_backward")(dout, cache))
+        alone = as_tuple(getattr(layers, f"{name.split()[0]}_weights_backward")(dout, cache))
         for a, b in zip(alone, LAYERS[name].backward(dout, cache)[1:], strict=True):
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b)
@@ -279,6 +344,27 @@ WRONG_CALLS = [
      "dout expects shape (2, 4, 5, 5), got (2, 4, 6, 7)"),
     (layers.conv_weights_backward, (A((2, 4, 6, 7)), (IMAGES, FILTERS)),
      "dout expects shape (2, 4, 5, 5), got (2, 4, 6, 7)"),
+    (layers.conv_forward, (IMAGES, FILTERS, A(3)), "b expects shape (4,), got (3,)"),
+    (layers.conv_forward, (IMAGES, FILTERS, A((4, 1))), "b expects shape (4,), got (4, 1)"),
+    (layers.conv_forward, (IMAGES, A((4, 3, 9, 3)), None, conv_param(1, 1)),
+     "w expects filters no larger than the padded images of 8x9, got 9x3"),
+    (layers.conv_forward, (IMAGES, A((4, 3, 7, 3)), None, conv_param(1, (0, 1))),
+     "w expects filters no larger than the padded images of 6x9, got 7x3"),
+    (layers.conv_forward, (IMAGES, FILTERS, None, {"stride": 2}),
+     "conv_param expects a dict with stride, pad, got {'stride': 2}"),
+    (layers.conv_forward, (IMAGES, FILTERS, None, 2), "conv_param expects a dict with stride, pad"),
+    (layers.conv_forward, (IMAGES, FILTERS, None, conv_param(0, 0)),
+     "conv_param['stride'] expects a positive integer, got 0"),
+    (layers.conv_forward, (IMAGES, FILTERS, None, conv_param((1, 2, 3), 0)),
+     "conv_param['stride'] expects a positive integer, got (1, 2, 3)"),
+    (layers.conv_forward, (IMAGES, FILTERS, None, conv_param(1, -1)),
+     "conv_param['pad'] expects an integer of at least 0, got -1"),
+    (layers.conv_forward, (IMAGES, FILTERS, None, conv_param(1, (1, 0.5))),
+     "conv_param['pad'] expects an integer of at least 0, got 0.5"),
+    (layers.conv_backward, (A((2, 4, 5, 5)), (IMAGES, FILTERS, None, conv_param(2, 1))),
+     "dout expects shape (2, 4, 4, 4), got (2, 4, 5, 5)"),
+    (layers.conv_weights_backward, (A((2, 4, 5, 5)), (IMAGES, FILTERS, A(4), conv_param(2, 1))),
+     "dout expects shape (2, 4, 4, 4), got (2, 4, 5, 5)"),
     (layers.max_pool_forward, (A((3, 6, 7)), TWICE), "x expects shape (N, C, H, W), got (3, 6, 7)"),
     (layers.max_pool_forward, (IMAGES, pool_param(7, 2, 2)),
      "pool_param expects a window no larger than the images of 6x7, got 7x2"),
@@ -305,6 +391,10 @@ WRONG_CALLS = [
     (layers.softmax_loss, (A((4, 3)), A((4, 3), int)), "y expects shape (4,), got (4, 3)"),
     (layers.softmax_loss, (A((4, 3)), [0, 1, 1]), "y expects shape (4,), got (3,)"),
     (layers.softmax_loss, (A(3), [0]), "x expects shape (N, C), got (3,)"),
+    (layers.svm_loss, (A((4, 3)), [0, 1, -1, 2]), "y expects 0 to 2, got -1 at index [2]"),
+    (layers.svm_loss, (A((4, 3)), [0.0, 1, 1, 2]), "y expects integers, got dtype float64"),
+    (layers.svm_loss, (A((4, 3)), [0, 1, 1]), "y expects shape (4,), got (3,)"),
+    (layers.svm_loss, (A(3), [0]), "x expects shape (N, C), got (3,)"),
 ]
 
 

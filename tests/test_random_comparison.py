@@ -9,7 +9,8 @@ from fc_net import TwoLayerNet
 from rnn import CaptioningRNN
 from solver import Solver
 from test_layers import LAYERS as FEED_FORWARD
-from test_layers import assert_matches_torch, both_dtypes, max_pool, normal
+from test_layers import assert_matches_torch, both_dtypes, conv, conv_without_bias, max_pool, normal
+from test_norm_layers import ALT, BATCHNORM, SPATIAL, batchnorm, dropout, groupnorm, layernorm
 from test_rnn_layers import LAYERS as RECURRENT
 from test_rnn_layers import sequence_shapes, step_shapes, temporal_softmax_loss, word_embedding
 from test_solver import assert_same_training
@@ -33,6 +34,46 @@ def random_fc(rng):
 def random_conv(rng):
     N, C, H, W = sizes(rng, 4, 5, 12, 12)
     return FEED_FORWARD["conv"], [(N, C, H, W), (size(rng, 6), C, size(rng, H), size(rng, W))]
+
+
+def random_conv_with_options(make):
+    """Strides beyond the size of the filter and padding beyond the image are among them."""
+    def draw(rng):
+        N, C, H, W = sizes(rng, 4, 5, 12, 12)
+        stride, pad = sizes(rng, 4, 4), tuple(size - 1 for size in sizes(rng, 5, 5))
+        if rng.random() < 0.5:
+            stride, pad = stride[0], pad[0]
+        rows, columns = np.broadcast_to(pad, 2)
+        filters = size(rng, 6), C, size(rng, H + 2 * rows), size(rng, W + 2 * columns)
+        layer = make(stride, pad, (N, C, H, W), filters)
+        return layer, layer.shapes[0]
+    return draw
+
+
+def random_batchnorm(passes, axes, mode):
+    """At least 3 numbers for each mean: the gradient of 2 is a difference of almost equal numbers."""
+    def draw(rng):
+        shape = (size(rng, 20) + 2, *sizes(rng, *[8, 5, 5][:axes - 1]))
+        layer = batchnorm(*passes, [shape], mode, eps=10 ** rng.uniform(-3, 1))
+        return layer, layer.shapes[0]
+    return draw
+
+
+def random_layernorm(rng):
+    layer = layernorm([(size(rng, 12), size(rng, 30) + 2)], eps=10 ** rng.uniform(-3, 1))
+    return layer, layer.shapes[0]
+
+
+def random_groupnorm(rng):
+    N, G, of_each, H, W = sizes(rng, 5, 5, 4, 6, 6)
+    layer = groupnorm((N, G * of_each, H + 2, W), G, eps=10 ** rng.uniform(-3, 1))
+    return layer, layer.shapes[0]
+
+
+def random_dropout(rng):
+    shape = sizes(rng, *[6] * size(rng, 4))
+    mode = str(rng.choice(["train", "test"]))
+    return dropout([shape], 1 - rng.random(), mode, size(rng, 1000)), [shape]
 
 
 def random_max_pool(rng):
@@ -59,8 +100,19 @@ RANDOM = {
     "fc": random_fc,
     "relu": lambda rng: (FEED_FORWARD["relu"], [sizes(rng, *[6] * size(rng, 4))]),
     "conv": random_conv,
+    "conv with options": random_conv_with_options(conv),
+    "conv without bias": random_conv_with_options(conv_without_bias),
     "max_pool": random_max_pool,
     "softmax_loss": lambda rng: (FEED_FORWARD["softmax_loss"], [sizes(rng, 20, 30)]),
+    "svm_loss": lambda rng: (FEED_FORWARD["svm_loss"], [sizes(rng, 20, 30)]),
+    "batchnorm": random_batchnorm(BATCHNORM, 2, "train"),
+    "batchnorm_alt": random_batchnorm(ALT, 2, "train"),
+    "batchnorm, test": random_batchnorm(BATCHNORM, 2, "test"),
+    "spatial_batchnorm": random_batchnorm(SPATIAL, 4, "train"),
+    "spatial_batchnorm, test": random_batchnorm(SPATIAL, 4, "test"),
+    "layernorm": random_layernorm,
+    "spatial_groupnorm": random_groupnorm,
+    "dropout": random_dropout,
     "rnn": random_recurrent("rnn", sequence_shapes, 1),
     "lstm": random_recurrent("lstm", sequence_shapes, 4),
     "rnn_step": random_recurrent("rnn_step", step_shapes, 1),

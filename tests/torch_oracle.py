@@ -23,6 +23,16 @@ def conv(x, w):
     return F.conv2d(x, w)
 
 
+def conv_with(conv_param):
+    return lambda x, w, b=None: F.conv2d(x, w, b, stride=conv_param["stride"],
+                                         padding=conv_param["pad"])
+
+
+def svm_loss(y):
+    """PyTorch's is divided by the number of classes."""
+    return lambda x: x.shape[1] * F.multi_margin_loss(x, torch.tensor(y))
+
+
 def max_pool(pool_param):
     size = (pool_param["pool_height"], pool_param["pool_width"])
     return lambda x: F.max_pool2d(x, size, stride=pool_param["stride"])
