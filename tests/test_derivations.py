@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import layers
-import rnn
+import norm_layers
 import rnn_layers
 from fc_net import TwoLayerNet
 from rnn import CaptioningRNN
@@ -171,6 +171,43 @@ def test_convolution_as_matrix_products(convolution):
     assert_equal(dX, dX_sum)
 
 
+def test_convolution_with_bias_stride_and_padding(rng):
+    (s_h, s_w), (z_h, z_w) = (2, 3), (1, 2)
+    X = rng.standard_normal((2, C, HEIGHT, WIDTH))
+    K = rng.standard_normal((N, C, KERNEL_HEIGHT, KERNEL_WIDTH))
+    b = rng.standard_normal(N)
+    Y, cache = layers.conv_forward(X, K, b, {"stride": (s_h, s_w), "pad": (z_h, z_w)})
+    dY = rng.standard_normal(Y.shape)
+    dX, dK, db = layers.conv_backward(dY, cache)
+    assert Y.shape[2:] == (math.floor((HEIGHT + 2 * z_h - KERNEL_HEIGHT) / s_h) + 1,
+                           math.floor((WIDTH + 2 * z_w - KERNEL_WIDTH) / s_w) + 1)
+
+    def x(n, c, k, l):
+        """X, and 0 outside of the image."""
+        return X[n, c, k, l] if 0 <= k < HEIGHT and 0 <= l < WIDTH else 0.0
+
+    def pixel(i, j, p, q):
+        """Counted from 0, (i - 1)s + p - z is i·s + p - z."""
+        return i * s_h + p - z_h, j * s_w + q - z_w
+
+    for n, f, i, j in np.ndindex(Y.shape):
+        assert_equal(Y[n, f, i, j], b[f] + sum(x(n, c, *pixel(i, j, p, q)) * K[f, c, p, q]
+                                               for c, p, q in np.ndindex(K.shape[1:])))
+    for f, c, p, q in np.ndindex(K.shape):
+        assert_equal(dK[f, c, p, q], sum(dY[n, f, i, j] * x(n, c, *pixel(i, j, p, q))
+                                         for n, i, j in np.ndindex(2, *Y.shape[2:])))
+    for n, c, k, l in np.ndindex(X.shape):
+        assert_equal(dX[n, c, k, l], sum(
+            dY[n, f, i, j] * K[f, c, p, q] for f, i, j, p, q
+            in np.ndindex(*Y.shape[1:], KERNEL_HEIGHT, KERNEL_WIDTH) if pixel(i, j, p, q) == (k, l)))
+    for f in range(N):
+        assert_equal(db[f], sum(dY[n, f, i, j] for n, i, j in np.ndindex(2, *Y.shape[2:])))
+    for n in range(2):
+        X_col = np.array([[x(n, c, *pixel(i, j, p, q)) for i, j in np.ndindex(Y.shape[2:])]
+                          for c, p, q in np.ndindex(K.shape[1:])])
+        assert_equal(Y[n].reshape(N, -1), K.reshape(N, -1) @ X_col + np.outer(b, np.ones(X_col.shape[1])))
+
+
 # ---------------------------------------------------------------- max pooling
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -209,6 +246,174 @@ def test_softmax_gradient(rng):
     _, dX = layers.softmax_loss(X, y)
     for n, c in np.ndindex(N, C):
         assert_equal(dX[n, c], (probabilities(X[n])[c] - delta(c, y[n])) / N)
+
+
+# ---------------------------------------------------------------- hinge loss
+
+def test_hinge_loss(rng):
+    X, y = rng.standard_normal((N, V)), rng.integers(0, V, N)
+    X[0, y[0]] -= 9                                                 # all other classes are too close
+    X[1, y[1]] += 9                                                 # none is
+    loss, dX = layers.svm_loss(X, y)
+    m = np.array([[X[n, c] - X[n, y[n]] + 1 for c in range(V)] for n in range(N)])
+    assert_equal(loss, sum(max(0, m[n, c]) for n, c in np.ndindex(N, V) if c != y[n]) / N)
+    S, E = np.zeros((N, V)), np.zeros((N, V))
+    for n, k in np.ndindex(N, V):
+        assert_equal(dX[n, k], sum((m[n, c] > 0) * (delta(c, k) - delta(k, y[n]))
+                                   for c in range(V) if c != y[n]) / N)
+        if k == y[n]:
+            assert_equal(dX[n, k], -sum(m[n, c] > 0 for c in range(V) if c != k) / N)
+        else:
+            assert_equal(dX[n, k], float(m[n, k] > 0) / N)
+        S[n, k], E[n, k] = m[n, k] > 0 and k != y[n], delta(k, y[n])
+    assert_equal(dX, (S - E * (S @ np.ones((V, V)))) / N)
+
+
+# ---------------------------------------------------------------- normalisation
+
+EPS = 0.1
+
+
+@pytest.fixture
+def batch(rng):
+    """(X, gamma, beta, dY, mu, sigma, X_hat) of T samples, with sums over the samples of a feature."""
+    X, dY = rng.standard_normal((T, D)), rng.standard_normal((T, D))
+    gamma, beta = rng.standard_normal((2, D))
+    mu = [sum(X[n, d] for n in range(T)) / T for d in range(D)]
+    v = [sum((X[n, d] - mu[d]) ** 2 for n in range(T)) / T for d in range(D)]
+    sigma = [math.sqrt(v[d] + EPS) for d in range(D)]
+    X_hat = np.array([[(X[n, d] - mu[d]) / sigma[d] for d in range(D)] for n in range(T)])
+    return X, gamma, beta, dY, mu, sigma, X_hat
+
+
+def projection(x_hat):
+    """I - 1·1ᵀ/N - x̂·x̂ᵀ/N."""
+    size = len(x_hat)
+    return np.eye(size) - np.ones((size, size)) / size - np.outer(x_hat, x_hat) / size
+
+
+@pytest.mark.parametrize("backward", [norm_layers.batchnorm_backward,
+                                      norm_layers.batchnorm_backward_alt])
+def test_batch_normalisation(batch, backward):
+    X, gamma, beta, dY, _, sigma, X_hat = batch
+    Y, cache = norm_layers.batchnorm_forward(X, gamma, beta, {"mode": "train", "eps": EPS})
+    dX, dgamma, dbeta = backward(dY, cache)
+    for n, d in np.ndindex(T, D):
+        assert_equal(Y[n, d], gamma[d] * X_hat[n, d] + beta[d])
+    for d in range(D):
+        assert_equal(dgamma[d], sum(dY[n, d] * X_hat[n, d] for n in range(T)))
+        assert_equal(dbeta[d], sum(dY[n, d] for n in range(T)))
+        assert_equal(dX[:, d], gamma[d] / sigma[d] * projection(X_hat[:, d]) @ dY[:, d])
+    for i, d in np.ndindex(T, D):
+        assert_equal(dX[i, d], gamma[d] / sigma[d] * (
+            dY[i, d] - sum(dY[n, d] for n in range(T)) / T
+            - X_hat[i, d] * sum(dY[n, d] * X_hat[n, d] for n in range(T)) / T))
+        assert_equal(dX[i, d], gamma[d] / sigma[d] * (
+            dY[i, d] - dbeta[d] / T - X_hat[i, d] / T * dgamma[d]))
+        assert_equal(dX[i, d], sum(gamma[d] * dY[n, d] / sigma[d] * (
+            delta(n, i) - 1 / T - X_hat[n, d] * X_hat[i, d] / T) for n in range(T)))
+
+
+def test_batch_normalisation_step_by_step(batch):
+    X, gamma, beta, dY, mu, sigma, _ = batch
+    _, cache = norm_layers.batchnorm_forward(X, gamma, beta, {"mode": "train", "eps": EPS})
+    dX, _, _ = norm_layers.batchnorm_backward(dY, cache)
+    for d in range(D):
+        dX_hat = [gamma[d] * dY[n, d] for n in range(T)]
+        dv = -sum(dX_hat[n] * (X[n, d] - mu[d]) for n in range(T)) / (2 * sigma[d] ** 3)
+        dmu = -sum(dX_hat) / sigma[d]
+        assert_equal(dmu, dmu - 2 / T * dv * sum(X[n, d] - mu[d] for n in range(T)))
+        for n in range(T):
+            assert_equal(dX[n, d], dX_hat[n] / sigma[d] + 2 * (X[n, d] - mu[d]) / T * dv + dmu / T)
+
+
+@pytest.mark.parametrize("backward", [norm_layers.batchnorm_backward,
+                                      norm_layers.batchnorm_backward_alt])
+def test_batch_normalisation_after_training(rng, batch, backward):
+    X, gamma, beta, dY = batch[:4]
+    mu, v = rng.standard_normal(D), rng.uniform(0.5, 2, D)
+    Y, cache = norm_layers.batchnorm_forward(X, gamma, beta, {
+        "mode": "test", "eps": EPS, "running_mean": mu, "running_var": v})
+    dX, _, _ = backward(dY, cache)
+    for n, d in np.ndindex(T, D):
+        sigma = math.sqrt(v[d] + EPS)
+        assert_equal(Y[n, d], gamma[d] * (X[n, d] - mu[d]) / sigma + beta[d])
+        assert_equal(dX[n, d], gamma[d] / sigma * dY[n, d])
+
+
+def test_batch_normalisation_of_images(rng):
+    """With a row for each pixel and a column for each channel it is the layer for matrices."""
+    X, dY = rng.standard_normal((N, C, 4, 5)), rng.standard_normal((N, C, 4, 5))
+    gamma, beta = rng.standard_normal((2, C))
+
+    def rows(images):
+        return np.array([[images[n, c, k, l] for c in range(C)] for n, k, l in np.ndindex(N, 4, 5)])
+
+    Y, cache = norm_layers.spatial_batchnorm_forward(X, gamma, beta, {"mode": "train", "eps": EPS})
+    expected, row_cache = norm_layers.batchnorm_forward(rows(X), gamma, beta,
+                                                        {"mode": "train", "eps": EPS})
+    assert_equal(rows(Y), expected)
+    dX, *dweights = norm_layers.spatial_batchnorm_backward(dY, cache)
+    for actual, right in zip((rows(dX), *dweights),
+                             norm_layers.batchnorm_backward(rows(dY), row_cache), strict=True):
+        assert_equal(actual, right)
+
+
+def test_layer_normalisation(rng):
+    X, dY = rng.standard_normal((N, D)), rng.standard_normal((N, D))
+    gamma, beta = rng.standard_normal((2, D))
+    Y, cache = norm_layers.layernorm_forward(X, gamma, beta, {"eps": EPS})
+    dX, dgamma, dbeta = norm_layers.layernorm_backward(dY, cache)
+    mu = [sum(X[n, d] for d in range(D)) / D for n in range(N)]
+    sigma = [math.sqrt(sum((X[n, d] - mu[n]) ** 2 for d in range(D)) / D + EPS) for n in range(N)]
+    X_hat = np.array([[(X[n, d] - mu[n]) / sigma[n] for d in range(D)] for n in range(N)])
+    for n, e in np.ndindex(N, D):
+        assert_equal(Y[n, e], gamma[e] * X_hat[n, e] + beta[e])
+        assert_equal(dX[n, e], sum(gamma[d] * dY[n, d] / sigma[n] * (
+            delta(d, e) - 1 / D - X_hat[n, d] * X_hat[n, e] / D) for d in range(D)))
+        assert_equal(dX[n, e], 1 / sigma[n] * (
+            gamma[e] * dY[n, e] - sum(gamma[d] * dY[n, d] for d in range(D)) / D
+            - X_hat[n, e] * sum(gamma[d] * dY[n, d] * X_hat[n, d] for d in range(D)) / D))
+    for n in range(N):
+        assert_equal(dX[n], projection(X_hat[n]) @ (gamma * dY[n]) / sigma[n])
+    for d in range(D):
+        assert_equal(dgamma[d], sum(dY[n, d] * X_hat[n, d] for n in range(N)))
+        assert_equal(dbeta[d], sum(dY[n, d] for n in range(N)))
+
+
+def test_group_normalisation(rng):
+    channels, G, height, width = 6, 3, 2, 4
+    X, dY = (rng.standard_normal((N, channels, height, width)) for _ in range(2))
+    gamma, beta = rng.standard_normal((2, channels))
+    Y, cache = norm_layers.spatial_groupnorm_forward(
+        X, gamma.reshape(1, -1, 1, 1), beta.reshape(1, -1, 1, 1), G, {"eps": EPS})
+    dX, dgamma, dbeta = norm_layers.spatial_groupnorm_backward(dY, cache)
+    assert dgamma.shape == dbeta.shape == (1, channels, 1, 1)
+    M = channels * height * width / G
+
+    def over_group(values, n, g):
+        """The sum over the numbers of group g of sample n: neighbouring channels."""
+        return sum(values[n, c, k, l] for c, k, l in np.ndindex(X.shape[1:]) if c * G // channels == g)
+
+    X_hat = np.empty_like(X)
+    for n, c, k, l in np.ndindex(X.shape):
+        g = c * G // channels
+        mu = over_group(X, n, g) / M
+        sigma = math.sqrt(over_group((X - mu) ** 2, n, g) / M + EPS)
+        X_hat[n, c, k, l] = (X[n, c, k, l] - mu) / sigma
+        assert_equal(Y[n, c, k, l], gamma[c] * X_hat[n, c, k, l] + beta[c])
+    dX_hat = gamma[:, None, None] * dY
+    for n, c, k, l in np.ndindex(X.shape):
+        g = c * G // channels
+        mu = over_group(X, n, g) / M
+        sigma = math.sqrt(over_group((X - mu) ** 2, n, g) / M + EPS)
+        assert_equal(dX[n, c, k, l], 1 / sigma * (
+            gamma[c] * dY[n, c, k, l] - over_group(dX_hat, n, g) / M
+            - X_hat[n, c, k, l] * over_group(dX_hat * X_hat, n, g) / M))
+    for c in range(channels):
+        places = list(np.ndindex(N, height, width))
+        assert_equal(dgamma[0, c, 0, 0], sum(dY[n, c, k, l] * X_hat[n, c, k, l] for n, k, l in places))
+        assert_equal(dbeta[0, c, 0, 0], sum(dY[n, c, k, l] for n, k, l in places))
 
 
 # ---------------------------------------------------------------- recurrent networks
@@ -359,6 +564,18 @@ def test_temporal_softmax_loss(rng):
 # ---------------------------------------------------------------- dropout and weight decay
 
 def test_dropout(rng):
+    p, X, dY = 0.6, rng.standard_normal((N, D)), rng.standard_normal((N, D))
+    Y, cache = norm_layers.dropout_forward(X, {"p": p, "mode": "train", "seed": 1})
+    dX = norm_layers.dropout_backward(dY, cache)
+    B = np.array([[float(Y[i, j] != 0) for j in range(D)] for i in range(N)])
+    assert 0 < B.sum() < N * D
+    for i, j in np.ndindex(N, D):
+        assert_equal(Y[i, j], B[i, j] / p * X[i, j])
+        assert_equal(dX[i, j], B[i, j] / p * dY[i, j])
+    assert_equal(dX, 1 / p * B * dY)
+
+
+def test_dropout_of_the_captioning_model(rng):
     r = 0.4
     words = {"<NULL>": 0, "<START>": 1, "<END>": 2, "cat": 3}
     model = CaptioningRNN(words, D, M, H, feature_dropout=r, dtype=np.float64, rng=0)
@@ -372,14 +589,6 @@ def test_dropout(rng):
     assert_equal(loss, expected_loss)
     for name, gradient in expected_grads.items():
         assert_equal(grads[name], gradient)
-    X, dY = rng.standard_normal((N, D)), rng.standard_normal((N, D))
-    Y, kept = model._drop(X, r)
-    dX = rnn._undrop(dY, kept)
-    for i, j in np.ndindex(N, D):
-        B = float(Y[i, j] != 0)
-        assert_equal(Y[i, j], B / (1 - r) * X[i, j])
-        assert_equal(dX[i, j], B / (1 - r) * dY[i, j])
-    assert 0 < np.count_nonzero(Y) < N * D
 
 
 def test_weight_decay(rng):
