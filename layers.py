@@ -97,10 +97,10 @@ def relu_backward(dout, cache):
 def conv_forward(x, w, b=None, conv_param=None):
     """Convolution layer: every filter slides over every image.
 
-        out[n, f, i, j] = b[f] + Σ_cpq  x[n, c, i·stride + p - pad, j·stride + q - pad] · w[f, c, p, q]
+        out[n, f, i, j] = b[f] + Σ_cpq  x[n, c, i·s + p - pad, j·s + q - pad] · w[f, c, p, q]
 
-    where x is 0 outside of the image. The kernel is not flipped: mathematically this is a
-    filtering (cross-correlation).
+    with stride s, where x is 0 outside of the image. The kernel is not flipped: mathematically
+    this is a filtering (cross-correlation).
 
     Inputs: x (N, C, H, W); w (F, C, HH, WW); b (F,), or None for no bias; conv_param, a dict with
     'stride' and 'pad', each an integer or a pair (height, width), or None for stride 1 and pad 0.
@@ -165,26 +165,45 @@ def conv_weights_backward(dout, cache):
     return dw, None if more[0] is None else dout.sum(axis=(0, 2, 3))
 
 
-# One axis of the images, height or width: how the windows lie on it.
-_Axis = collections.namedtuple("_Axis", "size window stride pad outputs")
+# How windows lie on one axis of the images, height or width. For each place in a window, `met` is
+# (outputs, pixels): which windows have a pixel there, and these pixels. The others have padding.
+_Axis = collections.namedtuple("_Axis", "window pad outputs met")
 
 
 def _conv_grid(function, x, w, conv_param=None):
     """The two axes of the images, or ValueError in the name of the function."""
-    if conv_param is None:
-        conv_param = {"stride": 1, "pad": 0}
-    if not isinstance(conv_param, dict) or not {"stride", "pad"} <= set(conv_param):
-        raise ValueError(f"{function}: conv_param expects a dict with stride, pad, got {conv_param!r}")
-    strides, pads = (value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, value)
-                     for value in (conv_param["stride"], conv_param["pad"]))
-    strides = [integers(function, 1, **{"conv_param['stride']": stride})[0] for stride in strides]
-    pads = [integers(function, 0, **{"conv_param['pad']": pad})[0] for pad in pads]
-    sizes = [size + 2 * pad for size, pad in zip(x.shape[2:], pads)]
-    if w.shape[2] > sizes[0] or w.shape[3] > sizes[1]:
+    strides, pads = (1, 1), (0, 0)
+    if conv_param is not None:
+        if not isinstance(conv_param, dict) or not {"stride", "pad"} <= set(conv_param):
+            raise ValueError(f"{function}: conv_param expects a dict with stride, pad, "
+                             f"got {conv_param!r}")
+        strides = _pair(function, "stride", 1, conv_param)
+        pads = _pair(function, "pad", 0, conv_param)
+    H, W = (size + 2 * pad for size, pad in zip(x.shape[2:], pads))
+    if w.shape[2] > H or w.shape[3] > W:
         raise ValueError(f"{function}: w expects filters no larger than the {'padded ' * any(pads)}"
-                         f"images of {sizes[0]}x{sizes[1]}, got {w.shape[2]}x{w.shape[3]}")
-    return [_Axis(size, window, stride, pad, 1 + (size + 2 * pad - window) // stride)
-            for size, window, stride, pad in zip(x.shape[2:], w.shape[2:], strides, pads)]
+                         f"images of {H}x{W}, got {w.shape[2]}x{w.shape[3]}")
+    return [_axis(*sizes) for sizes in zip(x.shape[2:], w.shape[2:], strides, pads)]
+
+
+def _pair(function, name, least, conv_param):
+    """The option of this name for height and width: a pair, or one integer for both."""
+    pair = conv_param[name]
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        pair = pair, pair
+    return [integers(function, least, **{f"conv_param[{name!r}]": value})[0] for value in pair]
+
+
+def _axis(size, window, stride, pad):
+    """The windows on an axis of this size."""
+    count, met = 1 + (size + 2 * pad - window) // stride, []
+    for place in range(window):
+        # Output o has its pixel o·stride + place - pad there, if 0 <= that < size.
+        first = max(0, -((place - pad) // stride))
+        pixel = first * stride + place - pad
+        many = max(0, min(count - first, -((pixel - size) // stride)))
+        met.append((slice(first, first + many), slice(pixel, pixel + many * stride, stride)))
+    return _Axis(window, pad, count, met)
 
 
 # Bytes that are worked on at a time. They stay in the cache; smaller blocks would lose more to the
@@ -196,17 +215,6 @@ def _blocks(N, image_bytes):
     """Slices of a batch of N images: as many images each as _BLOCK_BYTES hold, or one."""
     images = max(1, _BLOCK_BYTES // image_bytes)
     return [slice(start, min(start + images, N)) for start in range(0, N, images)]
-
-
-def _met(axis, place):
-    """(outputs, pixels): which windows have a pixel at this place of theirs, and these pixels.
-
-    The others have padding there.
-    """
-    first = max(0, -((place - axis.pad) // axis.stride))
-    start = first * axis.stride + place - axis.pad
-    count = max(0, min(axis.outputs - first, -((start - axis.size) // axis.stride)))
-    return slice(first, first + count), slice(start, start + count * axis.stride, axis.stride)
 
 
 def _column_blocks(x, w, grid):
@@ -226,11 +234,9 @@ def _column_blocks(x, w, grid):
         images = block.stop - block.start
         # First every shift by a column of the window, then every shift by a row: two copies
         # in long runs take half the time of one in short runs.
-        for j in range(cols.window):
-            outputs, pixels = _met(cols, j)
+        for j, (outputs, pixels) in enumerate(cols.met):
             shifted[:images, :, j, :, outputs] = x[block, :, :, pixels]
-        for i in range(rows.window):
-            outputs, pixels = _met(rows, i)
+        for i, (outputs, pixels) in enumerate(rows.met):
             columns[:images, :, i, :, outputs] = shifted[:images, :, :, pixels]
         yield block, columns[:images].reshape(images, w[0].size, rows.outputs * cols.outputs)
 
@@ -240,11 +246,9 @@ def _add_columns(dx, dcolumns, w, grid):
     (N, C, H, _), (rows, cols) = dx.shape, grid
     dcolumns = dcolumns.reshape(N, *w.shape[1:], rows.outputs, cols.outputs)
     shifted = np.zeros((N, C, cols.window, H, cols.outputs), dcolumns.dtype)
-    for i in range(rows.window):
-        outputs, pixels = _met(rows, i)
+    for i, (outputs, pixels) in enumerate(rows.met):
         shifted[:, :, :, pixels] += dcolumns[:, :, i, :, outputs]
-    for j in range(cols.window):
-        outputs, pixels = _met(cols, j)
+    for j, (outputs, pixels) in enumerate(cols.met):
         dx[:, :, :, pixels] += shifted[:, :, j, :, outputs]
 
 
@@ -347,7 +351,7 @@ def softmax_loss(x, y):
 
 
 def svm_loss(x, y):
-    """Multiclass hinge loss with margin 1 (that of a support vector machine), averaged over the batch.
+    """Multiclass hinge loss of a support vector machine, averaged over the batch.
 
         loss = 1/N Σ_n Σ_{c ≠ y_n} max(0, x[n, c] - x[n, y_n] + 1)
 

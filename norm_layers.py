@@ -288,7 +288,7 @@ def dropout_backward(dout, cache):
 # ---------------------------------------------------------------- options
 
 def _mode(function, name, param):
-    """The mode of a dict of options, 'train' or 'test', or ValueError in the name of the function."""
+    """The mode of a dict of options, 'train' or 'test', or ValueError."""
     if not isinstance(param, dict) or "mode" not in param:
         raise ValueError(f"{function}: {name} expects a dict with mode, got {param!r:.80}")
     if not isinstance(param["mode"], str) or param["mode"] not in ("train", "test"):

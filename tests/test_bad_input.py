@@ -279,22 +279,24 @@ def wrong_options():
         "None": None, "a list": [2, 2, 2], "empty": {}, "a number": 2, "text": "stride",
         "without stride": {"pool_height": 2, "pool_width": 2}})
 
-    not_strides = {**NOT_SIZES, "a pair with 0": (1, 0), "three": (1, 1, 1), "a float pair": (1, 2.0),
-                   "an array": np.array([1, 1])}
+    not_strides = {**NOT_SIZES, "a pair with 0": (1, 0), "three": (1, 1, 1),
+                   "a float pair": (1, 2.0), "an array": np.array([1, 1])}
     not_pads = {label: value for label, value in not_strides.items() if label != "zero"
                 and label != "a pair with 0"} | {"negative in a pair": (0, -1)}
     yield from wrong(conv, r"^conv_forward: conv_param\['{}'\] expects ", stride=not_strides,
                      pad=not_pads)
-    not_dicts = {"a list": [1, 0], "text": "stride", "a number": 2, "a set": {"mode", "stride", "pad"}}
+    not_dicts = {"a list": [1, 0], "text": "stride", "a number": 2,
+                 "a set": {"mode", "stride", "pad"}}
     yield from wrong(functools.partial(layers.conv_forward, IMAGES, whole(4, 3, 2, 3)),
                      "^conv_forward: {} expects a dict with ", conv_param={
                          **not_dicts, "empty": {}, "without pad": {"stride": 1}})
-    not_modes = {"None": None, "unknown": "eval", "a boolean": True, "a list": ["train"], "empty": ""}
+    not_modes = {"None": None, "unknown": "eval", "a boolean": True, "a list": ["train"],
+                 "empty": ""}
     not_running = {"short": whole(4), "None": None, "complex": whole(5) * 1j, "text": "text",
                    "masked": np.ma.masked_equal(whole(5), 1), "a number": 1.0}
-    for call, name in ((batchnorm, "batchnorm_forward"), (spatial_batchnorm, "spatial_batchnorm_forward")):
-        yield from wrong(call, rf"^{name}: bn_param\['{{}}'\] expects ", mode=not_modes,
-                         momentum=NOT_SHARES, eps=NOT_NUMBERS, running_mean=not_running,
+    for call in (batchnorm, spatial_batchnorm):
+        yield from wrong(call, rf"^{call.__name__}_forward: bn_param\['{{}}'\] expects ",
+                         mode=not_modes, momentum=NOT_SHARES, eps=NOT_NUMBERS, running_mean=not_running,
                          running_var=not_running)
     yield from wrong(groupnorm, r"^spatial_groupnorm_forward: gn_param\['{}'\] expects ",
                      eps=NOT_NUMBERS)
@@ -312,7 +314,8 @@ def wrong_options():
             (norm_layers.spatial_groupnorm_forward,
              (IMAGES, whole(1, 3, 1, 1), whole(1, 3, 1, 1), 3), "gn_param"),
             (norm_layers.dropout_forward, (X,), "dropout_param")):
-        yield from wrong(functools.partial(layer, *good), rf"^{layer.__name__}: {{}} expects a dict",
+        yield from wrong(functools.partial(layer, *good),
+                         rf"^{layer.__name__}: {{}} expects a dict",
                          **{name: {**not_dicts, "None": None}})
 
     hyperparameters = {

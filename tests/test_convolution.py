@@ -116,7 +116,8 @@ def test_stride_and_pad_are_a_filtering_of_the_padded_image_at_every_so_many_pla
     out, cache = conv_forward(x, w, b, {"stride": stride, "pad": pad})
     padded = np.pad(x, ((0, 0), (0, 0), *((size, size) for size in pad)))
     plain, plain_cache = conv_forward(padded, w)
-    np.testing.assert_allclose(out, plain[:, :, ::stride[0], ::stride[1]] + b[:, None, None], atol=1e-12)
+    np.testing.assert_allclose(out, plain[:, :, ::stride[0], ::stride[1]] + b[:, None, None],
+                               atol=1e-12)
     dout = rng.standard_normal(out.shape)
     dilated = np.zeros(plain.shape)             # the places that are left out have no gradient
     dilated[:, :, ::stride[0], ::stride[1]] = dout
@@ -164,7 +165,7 @@ def test_blocks_of_any_size_give_the_same(monkeypatch, N, size, options):
     for block_bytes in (1, 5_000, 50_000, 10 ** 9):
         monkeypatch.setattr("layers._BLOCK_BYTES", block_bytes)
         out, cache = conv_forward(x, w, *options)
-        results = [out, *(gradient for gradient in conv_backward(out, cache) if gradient is not None)]
+        results = [out, *conv_backward(out, cache)[:2 if not options or options[0] is None else 3]]
         expected = expected or results
         for actual, right in zip(results, expected):
             np.testing.assert_allclose(actual, right, atol=1e-10)

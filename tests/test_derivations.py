@@ -198,14 +198,16 @@ def test_convolution_with_bias_stride_and_padding(rng):
                                          for n, i, j in np.ndindex(2, *Y.shape[2:])))
     for n, c, k, l in np.ndindex(X.shape):
         assert_equal(dX[n, c, k, l], sum(
-            dY[n, f, i, j] * K[f, c, p, q] for f, i, j, p, q
-            in np.ndindex(*Y.shape[1:], KERNEL_HEIGHT, KERNEL_WIDTH) if pixel(i, j, p, q) == (k, l)))
+            dY[n, f, i, j] * K[f, c, p, q]
+            for f, i, j, p, q in np.ndindex(*Y.shape[1:], KERNEL_HEIGHT, KERNEL_WIDTH)
+            if pixel(i, j, p, q) == (k, l)))
     for f in range(N):
         assert_equal(db[f], sum(dY[n, f, i, j] for n, i, j in np.ndindex(2, *Y.shape[2:])))
     for n in range(2):
         X_col = np.array([[x(n, c, *pixel(i, j, p, q)) for i, j in np.ndindex(Y.shape[2:])]
                           for c, p, q in np.ndindex(K.shape[1:])])
-        assert_equal(Y[n].reshape(N, -1), K.reshape(N, -1) @ X_col + np.outer(b, np.ones(X_col.shape[1])))
+        assert_equal(Y[n].reshape(N, -1),
+                     K.reshape(N, -1) @ X_col + np.outer(b, np.ones(X_col.shape[1])))
 
 
 # ---------------------------------------------------------------- max pooling
@@ -252,8 +254,8 @@ def test_softmax_gradient(rng):
 
 def test_hinge_loss(rng):
     X, y = rng.standard_normal((N, V)), rng.integers(0, V, N)
-    X[0, y[0]] -= 9                                                 # all other classes are too close
-    X[1, y[1]] += 9                                                 # none is
+    X[0, y[0]] -= 9                             # all other classes are too close
+    X[1, y[1]] += 9                             # none is
     loss, dX = layers.svm_loss(X, y)
     m = np.array([[X[n, c] - X[n, y[n]] + 1 for c in range(V)] for n in range(N)])
     assert_equal(loss, sum(max(0, m[n, c]) for n, c in np.ndindex(N, V) if c != y[n]) / N)
@@ -276,7 +278,7 @@ EPS = 0.1
 
 @pytest.fixture
 def batch(rng):
-    """(X, gamma, beta, dY, mu, sigma, X_hat) of T samples, with sums over the samples of a feature."""
+    """(X, gamma, beta, dY, mu, sigma, X_hat) of T samples, normalised over the samples."""
     X, dY = rng.standard_normal((T, D)), rng.standard_normal((T, D))
     gamma, beta = rng.standard_normal((2, D))
     mu = [sum(X[n, d] for n in range(T)) / T for d in range(D)]
@@ -393,7 +395,8 @@ def test_group_normalisation(rng):
 
     def over_group(values, n, g):
         """The sum over the numbers of group g of sample n: neighbouring channels."""
-        return sum(values[n, c, k, l] for c, k, l in np.ndindex(X.shape[1:]) if c * G // channels == g)
+        return sum(values[n, c, k, l] for c, k, l in np.ndindex(X.shape[1:])
+                   if c * G // channels == g)
 
     X_hat = np.empty_like(X)
     for n, c, k, l in np.ndindex(X.shape):
@@ -412,7 +415,8 @@ def test_group_normalisation(rng):
             - X_hat[n, c, k, l] * over_group(dX_hat * X_hat, n, g) / M))
     for c in range(channels):
         places = list(np.ndindex(N, height, width))
-        assert_equal(dgamma[0, c, 0, 0], sum(dY[n, c, k, l] * X_hat[n, c, k, l] for n, k, l in places))
+        assert_equal(dgamma[0, c, 0, 0],
+                     sum(dY[n, c, k, l] * X_hat[n, c, k, l] for n, k, l in places))
         assert_equal(dbeta[0, c, 0, 0], sum(dY[n, c, k, l] for n, k, l in places))
 
 

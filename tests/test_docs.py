@@ -85,7 +85,8 @@ def gradients(module):
 
 
 @pytest.mark.parametrize("module, function", [
-    case for module in ("layers.py", "norm_layers.py", "rnn_layers.py") for case in gradients(module)])
+    case for module in ("layers.py", "norm_layers.py", "rnn_layers.py")
+    for case in gradients(module)])
 def test_the_docstring_leads_to_the_derivation_and_that_leads_back(module, function):
     named = re.search(r'Derived in docs/derivations\.md,\s+"([^"]+)"', ast.get_docstring(function))
     assert named, f"{function.name} does not say where it is derived"
@@ -95,9 +96,9 @@ def test_the_docstring_leads_to_the_derivation_and_that_leads_back(module, funct
 
 
 # What is used and known to be understood by GitHub.
-MACROS = set("""bar begin beta bigl bigr Bigl Bigr cdot delta dots end frac gamma hat in le lfloor log
-    Longleftrightarrow Longrightarrow mathbf mathsf max min mu ne odot partial qquad quad rfloor rho
-    sigma sqrt sum tanh text times varepsilon""".split())
+MACROS = set("""bar begin beta bigl bigr Bigl Bigr cdot delta dots end frac gamma hat in le lfloor
+    log Longleftrightarrow Longrightarrow mathbf mathsf max min mu ne odot partial qquad quad rfloor
+    rho sigma sqrt sum tanh text times varepsilon""".split())
 
 
 @every_document

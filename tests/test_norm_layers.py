@@ -42,7 +42,8 @@ def batchnorm(forward, backward, shapes, mode="train", **options):
         return F.batch_norm(x, mean, variance, gamma, beta, training=mode == "train",
                             eps=options.get("eps", 1e-5))
 
-    return Layer(with_options, backward, twin, [[shape, shape[1:2], shape[1:2]] for shape in shapes])
+    return Layer(with_options, backward, twin,
+                 [[shape, shape[1:2], shape[1:2]] for shape in shapes])
 
 
 def layernorm(shapes, **options):
@@ -164,7 +165,8 @@ def test_running_values_are_those_of_pytorch_but_for_its_factor_of_the_variance(
     variance[:] = 0
     F.batch_norm(torch.tensor(x), mean, variance, training=True, momentum=0.3)
     np.testing.assert_allclose(bn_param["running_mean"], mean.numpy(), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(bn_param["running_var"], variance.numpy() * 6 / 7, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(bn_param["running_var"], variance.numpy() * 6 / 7, rtol=0,
+                               atol=1e-12)
 
 
 def test_running_values_keep_the_dtype_of_x_and_the_batch_may_be_one_sample():
@@ -212,7 +214,8 @@ def test_nan_reaches_only_the_group_it_is_in():
     assert spoiled(out) == {(1, 2, 0, 3)}
     out, _ = norm_layers.spatial_groupnorm_forward(x, one.reshape(1, 4, 1, 1),
                                                    zero.reshape(1, 4, 1, 1), 2, {})
-    assert spoiled(out) == {place for place in np.ndindex(x.shape) if place[0] == 1 and place[1] > 1}
+    assert spoiled(out) == {place for place in np.ndindex(x.shape)
+                            if place[0] == 1 and place[1] > 1}
     matrix = x[:, :, 0, 3]
     out, _ = norm_layers.batchnorm_forward(matrix, one, zero, {"mode": "train"})
     assert spoiled(out) == {(n, 2) for n in range(3)}
@@ -282,7 +285,8 @@ SIX, PER_CHANNEL = A(6), A((1, 6, 1, 1))
 WRONG_CALLS = [
     (BATCHNORM[0], (A(4), FOUR, FOUR, TRAIN), "x expects shape (N, D), got (4,)"),
     (BATCHNORM[0], (MATRIX, A(3), FOUR, TRAIN), "gamma expects shape (D,) with D = 4, got (3,)"),
-    (BATCHNORM[0], (MATRIX, FOUR, A((1, 4)), TRAIN), "beta expects shape (D,) with D = 4, got (1, 4)"),
+    (BATCHNORM[0], (MATRIX, FOUR, A((1, 4)), TRAIN),
+     "beta expects shape (D,) with D = 4, got (1, 4)"),
     (BATCHNORM[0], (MATRIX, FOUR, FOUR, {}), "bn_param expects a dict with mode, got {}"),
     (BATCHNORM[0], (MATRIX, FOUR, FOUR, "train"), "bn_param expects a dict with mode, got 'train'"),
     (BATCHNORM[0], (MATRIX, FOUR, FOUR, {"mode": "eval"}),
@@ -302,7 +306,8 @@ WRONG_CALLS = [
      "dout expects shape (2, 6, 3, 5), got (3, 4)"),
     (norm_layers.layernorm_forward, (MATRIX, FOUR, A(3), {}),
      "beta expects shape (D,) with D = 4, got (3,)"),
-    (norm_layers.layernorm_forward, (MATRIX, FOUR, FOUR, None), "ln_param expects a dict, got None"),
+    (norm_layers.layernorm_forward, (MATRIX, FOUR, FOUR, None),
+     "ln_param expects a dict, got None"),
     (norm_layers.layernorm_backward, (A(3), (MATRIX, FOUR, A((3, 1)))),
      "dout expects shape (3, 4), got (3,)"),
     (norm_layers.spatial_groupnorm_forward, (IMAGES, SIX, PER_CHANNEL, 2, {}),
@@ -311,7 +316,8 @@ WRONG_CALLS = [
      "G expects a divisor of 6 channels, got 4"),
     (norm_layers.spatial_groupnorm_forward, (IMAGES, PER_CHANNEL, PER_CHANNEL, 0, {}),
      "G expects a positive integer, got 0"),
-    (norm_layers.spatial_groupnorm_backward, (A((2, 6, 5, 3)), (IMAGES, PER_CHANNEL, A((2, 2, 1)), 2)),
+    (norm_layers.spatial_groupnorm_backward,
+     (A((2, 6, 5, 3)), (IMAGES, PER_CHANNEL, A((2, 2, 1)), 2)),
      "dout expects shape (2, 6, 3, 5), got (2, 6, 5, 3)"),
     (norm_layers.dropout_forward, (MATRIX, TRAIN),
      "dropout_param['p'] expects a number of at least 0, got None"),

@@ -51,7 +51,7 @@ def random_conv_with_options(make):
 
 
 def random_batchnorm(passes, axes, mode):
-    """At least 3 numbers for each mean: the gradient of 2 is a difference of almost equal numbers."""
+    """At least 3 numbers for each mean: the gradient of 2 is almost 0, a difference."""
     def draw(rng):
         shape = (size(rng, 20) + 2, *sizes(rng, *[8, 5, 5][:axes - 1]))
         layer = batchnorm(*passes, [shape], mode, eps=10 ** rng.uniform(-3, 1))
