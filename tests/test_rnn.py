@@ -1,4 +1,5 @@
 """The captioning network: gradients, a PyTorch twin, sampling against plain loops, learning."""
+import copy
 import itertools
 
 import numpy as np
@@ -115,6 +116,17 @@ def test_dropout_is_random_in_training_only_and_right_on_average():
     dropped, kept = model._drop(np.ones((200, 500)), 0.4)
     assert set(np.unique(dropped)) == {0, 1 / 0.6}
     assert dropped.mean() == pytest.approx(1, abs=0.02)
+
+
+def test_dropout_draws_from_the_generator_that_the_model_has_now():
+    """The Solver gives a copy of the model another one for each share of a mini-batch."""
+    model = small_net(dropout=0.4, feature_dropout=0.3)
+    other, state = copy.copy(model), model.rng.bit_generator.state
+    other.rng = np.random.default_rng(7)
+    loss, _ = other.loss(features(), CAPTIONS)
+    assert model.rng.bit_generator.state == state
+    model.rng = np.random.default_rng(7)
+    assert model.loss(features(), CAPTIONS)[0] == loss
 
 
 @both_cells
