@@ -129,6 +129,17 @@ def test_stride_and_pad_are_a_filtering_of_the_padded_image_at_every_so_many_pla
     np.testing.assert_allclose(db, dout.sum(axis=(0, 2, 3)), atol=1e-12)
 
 
+@pytest.mark.parametrize("pad", [(1, 0), (0, 1), (2, 2)])
+def test_padding_is_zero_whatever_the_memory_held(pad, monkeypatch):
+    rng = np.random.default_rng(3)
+    x, w = rng.standard_normal((3, 2, 5, 6)), rng.standard_normal((4, 2, 3, 2))
+    expected, _ = conv_forward(np.pad(x, ((0, 0), (0, 0), *((size, size) for size in pad))), w)
+    monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))
+    out, cache = conv_forward(x, w, None, {"stride": 1, "pad": pad})
+    np.testing.assert_allclose(out, expected, atol=1e-12)
+    assert np.isfinite(conv_backward(out, cache)[1]).all()
+
+
 def test_a_size_that_the_stride_does_not_divide_is_floored():
     """Size 7, stride 3 and pad 2: floor((W + 2·2 - 7) / 3) + 1 outputs, whatever is left over."""
     for W, outputs in ((7, 2), (8, 2), (9, 3), (10, 3), (11, 3), (12, 4)):
