@@ -245,11 +245,17 @@ def _add_columns(dx, dcolumns, w, grid):
     """Add the gradients of columns to the pixels they came from: _column_blocks backwards, into dx."""
     (N, C, H, _), (rows, cols) = dx.shape, grid
     dcolumns = dcolumns.reshape(N, *w.shape[1:], rows.outputs, cols.outputs)
-    shifted = np.zeros((N, C, cols.window, H, cols.outputs), dcolumns.dtype)
+    # Row k of an image is at [k % stride, k // stride], so that a window's rows are one long run.
+    stride = rows.met[0][1].step
+    shifted = np.zeros((N, C, cols.window, stride, -(-H // stride), cols.outputs), dcolumns.dtype)
     for i, (outputs, pixels) in enumerate(rows.met):
-        shifted[:, :, :, pixels] += dcolumns[:, :, i, :, outputs]
-    for j, (outputs, pixels) in enumerate(cols.met):
-        dx[:, :, :, pixels] += shifted[:, :, j, :, outputs]
+        first, rest = divmod(pixels.start, stride)
+        run = slice(first, first + outputs.stop - outputs.start)
+        shifted[:, :, :, rest, run] += dcolumns[:, :, i, :, outputs]
+    for rest in range(min(stride, H)):
+        drows = dx[:, :, rest::stride]
+        for j, (outputs, pixels) in enumerate(cols.met):
+            drows[:, :, :, pixels] += shifted[:, :, j, rest, :drows.shape[2], outputs]
 
 
 # ---------------------------------------------------------------- max pooling
