@@ -20,7 +20,7 @@ QUICK = (5_000, 1_000, 2_000)
 def arguments(argv=None):
     """The parsed command line."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script="mnist_train", epochs=5,
+        __doc__.split("\n\n")[0], script="mnist_train", epochs=4,
         data_dir_help="folder with the four MNIST files (train-images-idx3-ubyte.gz ...)")
     parser.add_argument("--hidden-sizes", type=experiment.positive_integers, nargs="+", metavar="H",
                         default=[16, 32, 64, 128, 256, 512, 1024],

@@ -40,8 +40,8 @@ CANDIDATES = {
     "mnist_train": [
         "--update-rule sgd_momentum --learning-rate 0.2 --lr-decay 0.8 --batch-size 100 "
         "--epochs 15 --reg 5e-5",
-        *flags(update_rule=["sgd_momentum"], learning_rate=[0.2, 0.4, 0.8], batch_size=[100, 128],
-               epochs=[3, 5], reg=[5e-5, 2e-4]),
+        *flags(update_rule=["sgd_momentum"], learning_rate=[0.4, 0.8], batch_size=[100, 128],
+               epochs=[3, 4, 5], reg=[5e-5, 2e-4]),
         *flags(update_rule=["adam"], learning_rate=[0.004, 0.008], batch_size=[128],
                epochs=[3, 5], reg=[5e-5])],
     "cnn_train": [
