@@ -95,7 +95,8 @@ def training_flags(parser, *, update_rule, learning_rate, batch_size, shares, lr
     parser.add_argument("--batch-size", type=positive_integer, default=batch_size, metavar="N",
                         help="samples in a mini-batch")
     parser.add_argument("--shares", type=positive_integer, default=shares, metavar="N",
-                        help="parts of a mini-batch that are computed at once, each by a thread")
+                        help="parts of a mini-batch that are computed at once, each by a thread: at "
+                             "most one for each core; last digits of results depend on it")
     if reg is not None:
         parser.add_argument("--reg", type=nonnegative_number, default=reg, metavar="X",
                             help="strength of the L2 penalty on the weights")
