@@ -146,8 +146,9 @@ def narrow_convolution(x, w, dout):
 def wide_convolution(x, w, dout):
     """(out, dw) by one product for all images of a block."""
     filters, out, dw = w.reshape(len(w), -1), np.empty_like(dout), 0
+    grid = layers._conv_grid("wide_convolution", x, w)
     for backward in (False, True):
-        for block, columns in layers._column_blocks(x, w):
+        for block, columns in layers._column_blocks(x, w, grid):
             side_by_side = columns.transpose(1, 0, 2).reshape(w[0].size, -1)
             if backward:
                 dw = dw + dout[block].swapaxes(0, 1).reshape(len(w), -1) @ side_by_side.T
