@@ -27,7 +27,7 @@ def classroom(tmp_path_factory):
     source = (ROOT / "layers.py").read_text()
     for right, wrong in (("dw = x.reshape(len(x), -1).T @ dout\n",
                           "dw = x.reshape(len(x), -1).T @ dout / len(x)\n"),
-                         ("return loss, dx\n", "return loss, dx * N\n")):
+                         ("dx[rows, y] -= 1\n    dx /= N\n", "dx[rows, y] -= 1\n")):
         assert source.count(right) == 1
         source = source.replace(right, wrong)
     (folder / "my_layers.py").write_text(source)

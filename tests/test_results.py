@@ -116,7 +116,6 @@ def test_the_benchmark_fills_its_page_and_draws_the_picture(gather, tmp_path):
     assert "| W5     | 2.00 ms |" in page and "(figures/benchmark_ratios.png)" in page
     assert "ours 9.0 s, PyTorch 12.0 s" in page and "1.23 (!)" in page and "| loops" in page
     assert Image.open(tmp_path / "benchmark_ratios.png").format == "PNG"
-    assert page.count("**Not measured:**") == 1
     gather("ideas")
     page = (tmp_path / "performance.md").read_text()
     assert "| a trick |" in page and "**Not measured:**" not in page
@@ -139,7 +138,7 @@ def test_captions_that_people_wrote_are_not_stored(gather):
 @pytest.mark.parametrize("name, changes, message", [
     ("cnn_train", {"data": "synthetic"}, "`python cnn_train.py`, but with {'data': 'synthetic'}"),
     ("cnn_train", {"seed": 4}, "but with {'seed': 4}"),
-    ("cnn_train", {"config": {"epochs": 3, "batch_size": 100}}, "but with {'epochs': 3}"),
+    ("cnn_train", {"config": {"epochs": 4, "batch_size": 100}}, "but with {'epochs': 4}"),
     ("synthetic_to_real", {"seed": 7}, "but with {'seed': 7}"),
     ("benchmark", {"1 thread": {"W1": {}}}, "but with {'1 thread': ['W1']}"),
     ("benchmark", {"data": RESULT["data"]}, "but with {'data': {'digits': 'mnist', "),
