@@ -31,7 +31,8 @@ every_script = pytest.mark.parametrize("script", TASKS)
 
 
 def arguments(script, data_dir, out):
-    return ["--data-dir", str(data_dir), "--out", str(out), *TASKS[script]]
+    # At a rate that falls from epoch to epoch, so that epochs can be added.
+    return ["--data-dir", str(data_dir), "--out", str(out), "--lr-decay", "0.9", *TASKS[script]]
 
 
 def contents(folder):

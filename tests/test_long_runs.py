@@ -72,7 +72,10 @@ def trained(name, *arguments, **options):
 # Run in a process of its own, whose memory nothing else uses.
 MEASURE = """
 import json, os, sys
+import experiment
 import test_long_runs as runs
+
+experiment.reuse_memory()       # what is free stays resident, so that sizes do not depend on chance
 
 def resident():
     with open("/proc/self/statm") as file:
