@@ -349,7 +349,7 @@ def test_a_refused_resume_leaves_nothing_behind(script, tiny_mnist, finished, tm
 @pytest.mark.long
 def test_a_hidden_size_can_be_added_to_a_finished_run(tiny_mnist, finished, tmp_path):
     finished("mnist_train")
-    done = run("mnist_train", "--data-dir", tiny_mnist, "--out", tmp_path, "--epochs", 2,
+    done = run("mnist_train", "--data-dir", tiny_mnist, *SMALL["mnist_train"], "--out", tmp_path,
                "--hidden-sizes", 3, 5, 40, "--resume")
     assert metrics_of(tmp_path)["best_hidden_size"] == 40
     assert "[3/4] 40 units  epoch" in done.stdout
