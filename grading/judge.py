@@ -654,7 +654,7 @@ class Backward(Trial):
                 return False
             losses.append(sum(np.sum(out * dout) for out, dout in zip(outs, douts)))
         slopes = (np.array(losses[::2]) - losses[1::2]) / (2 * step)
-        return gradient.size == slopes.size and np.allclose(
+        return gradient.size == slopes.size and np.isfinite(slopes).all() and np.allclose(
             gradient.ravel(), slopes, rtol=1e-4, atol=1e-4 * np.abs(slopes).max())
 
 

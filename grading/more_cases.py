@@ -1,5 +1,5 @@
-"""Cases of the layers of deeper networks: normalisation, dropout, convolution with a stride, padding
-and a bias, the hinge loss.
+"""Cases of the layers of deeper networks: normalisation, dropout, convolution with a stride,
+padding and a bias, the hinge loss.
 """
 import dataclasses
 import itertools

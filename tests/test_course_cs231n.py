@@ -479,6 +479,14 @@ def test_a_file_of_the_other_course_is_recognised(tmp_path):
     assert "looks like" not in run(tmp_path / "mine.py").stdout
 
 
+def test_nothing_is_written_to_standard_error(tmp_path):
+    """Where a variance is divided by N - 1, one sample gives what is not a number."""
+    source = source_of("layers").replace("x.var(axis=0)", "x.var(axis=0, ddof=1)")
+    (tmp_path / "layers.py").write_text(source)
+    done = run("--course", "cs231n", tmp_path / "layers.py", "batchnorm")
+    assert done.returncode == 1 and "divided by N - 1" in done.stdout and not done.stderr
+
+
 def test_what_a_course_asks_for_is_listed():
     listed = run("--list", "--course", "cs231n").stdout
     assert "spatial_groupnorm_backward  layers.py" in listed and "fc_forward" not in listed
