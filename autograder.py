@@ -24,41 +24,48 @@ if __name__ == "__main__":              # before NumPy is loaded: the worker nee
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from grading import contract, judge, report
+from grading.courses import COURSES, DEFAULT, course_of
 from grading.report import Report
 
 HOME = pathlib.Path(__file__).resolve().parent
-FILES = tuple(dict.fromkeys(function.file for function in contract.FUNCTIONS.values()))
+FILES = tuple(dict.fromkeys(function.file for course in COURSES.values()
+                            for function in course.functions.values()))
 
 
-def check(*functions, seed=0):
+def check(*functions, seed=0, course=DEFAULT):
     """Grade functions or classes, known by their names, in this process; returns a Report.
 
-    A backward pass needs its forward pass with it: check(conv_forward, conv_backward).
-    Raises ValueError for what is not in the contract.
+    A backward pass needs its forward pass with it: check(conv_forward, conv_backward). The course
+    is "eecs545" or "cs231n". Raises ValueError for what the course does not ask for.
     """
+    if course not in COURSES:
+        raise ValueError(f"check: course expects one of {', '.join(COURSES)}, got {course!r}")
+    known = COURSES[course].functions
     by_name = {getattr(function, "__name__", repr(function)): function for function in functions}
-    if unknown := [name for name in by_name if name not in contract.FUNCTIONS]:
-        raise ValueError(f"check: expects functions named {', '.join(contract.FUNCTIONS)}; "
-                         f"got {', '.join(unknown)}")
-    return Report(judge.grade_here(by_name, report.answer_key(seed)), seed)
+    if unknown := [name for name in by_name if name not in known]:
+        other = course_of(by_name, course)
+        hint = f"; this looks like {COURSES[other].title}: course={other!r}" if other else ""
+        raise ValueError(f"check: expects functions named {', '.join(known)}; "
+                         f"got {', '.join(unknown)}{hint}")
+    return Report(judge.grade_here(by_name, report.answer_key(seed, None, course)), seed)
 
 
 # ---------------------------------------------------------------- command line
 
-def selected(words):
+def selected(words, functions):
     """The names of functions that words choose: a whole name, its beginning, or a file."""
     chosen = set()
     for word in words:
-        matching = {word} if word in contract.FUNCTIONS else \
-            {name for name, function in contract.FUNCTIONS.items()
+        matching = {word} if word in functions else \
+            {name for name, function in functions.items()
              if word == function.file or name.startswith(word + "_")}
         if not matching:
             raise ValueError(f"there is nothing to grade named {word}: --list shows what there is")
         chosen |= matching
-    return [name for name in contract.FUNCTIONS if name in chosen]
+    return [name for name in functions if name in chosen]
 
 
-def names_and_paths(words):
+def names_and_paths(words, functions):
     """Words of the command line as (names to grade, files to grade or None). Raises ValueError."""
     names, paths, given = [], [], False
     for word in words:
@@ -71,10 +78,10 @@ def names_and_paths(words):
             given, paths = True, paths + (report.python_files(path) if path.is_dir() else [path])
         else:
             names.append(word)
-    return selected(names), paths if given else None
+    return selected(names, functions), paths if given else None
 
 
-def read_points(path):
+def read_points(path, functions):
     """{function: points} from a JSON file. Raises ValueError."""
     try:
         points = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
@@ -83,12 +90,12 @@ def read_points(path):
     if not isinstance(points, dict) or not points:
         raise ValueError(f"--points expects an object like {{\"fc_forward\": 2}} in {path}")
     for name, value in points.items():
-        if name not in contract.FUNCTIONS:
+        if name not in functions:
             raise ValueError(f"--points has {name}, which cannot be graded: --list shows what can")
         if isinstance(value, bool) or not isinstance(value, (int, float)) \
                 or not 0 <= value < math.inf:
             raise ValueError(f"--points expects a number of at least 0 for {name}, got {value!r}")
-    return {name: points[name] for name in contract.FUNCTIONS if name in points}
+    return {name: points[name] for name in functions if name in points}
 
 
 def at_least(least, kind):
@@ -121,6 +128,8 @@ def parser_of_commands():
     for file in FILES:
         add(f"--{file.replace('_', '-')}", metavar="FILE", dest=file, type=pathlib.Path,
             help=f"grade this file in the place of {file}.py")
+    add("--course", choices=COURSES, default=DEFAULT,
+        help=f"whose functions they are (default: {DEFAULT})")
     add("--list", action="store_true", help="show what can be graded, and stop")
     add("--seed", type=at_least(0, int), default=0, help="of the random cases (default: 0)")
     add("--seconds", type=at_least(0.1, float), default=30, metavar="N",
@@ -152,14 +161,16 @@ def parse(arguments):
     parser = parser_of_commands()
     options = parser.parse_intermixed_args(arguments)
     try:
-        options.names, options.paths = names_and_paths(options.words)
-        options.hidden = selected(options.hidden)
-        options.worth = read_points(options.points) if options.points else None
+        key = options.key and report.answer_key(options.seed, options.key)
+        if key:
+            options.seed, options.course = key.seed, key.course
+        functions = options.functions = COURSES[options.course].functions
+        options.key_of = options.seed, options.key, options.course
+        options.names, options.paths = names_and_paths(options.words, functions)
+        options.hidden = selected(options.hidden, functions)
+        options.worth = read_points(options.points, functions) if options.points else None
         options.names = options.names or list(options.worth or {})
-        options.known = list(contract.FUNCTIONS)
-        if options.key:
-            key = report.answer_key(options.seed, options.key)
-            options.seed, options.known = key.seed, report.answered_by(key)
+        options.known = report.answered_by(key) if key else list(functions)
         if unknown := [name for name in options.names if name not in options.known]:
             raise ValueError(f"{options.key} has no answers for {', '.join(unknown)}")
         report.points_of(options.names, options.worth)
@@ -173,22 +184,26 @@ def parse(arguments):
 
 
 def homes_of_command(options):
-    """(names, {name: path}) of the functions to be graded, from the files that were given."""
+    """(names, {name: path}) of the functions to be graded, from the files that were given; and a
+    hint, if these are for another course."""
     roles = {role: getattr(options, role) for role in FILES if getattr(options, role) is not None}
     if not roles and options.paths is None:
         # The project; a file that is not there counts only if something of it was asked for.
         roles = {role: HOME / f"{role}.py" for role in FILES if (HOME / f"{role}.py").is_file()}
-    homes = {name: roles[function.file] for name, function in contract.FUNCTIONS.items()
+    functions, paths = options.functions, options.paths or []
+    homes = {name: roles[function.file] for name, function in functions.items()
              if function.file in roles}
-    paths = options.paths or []
-    homes |= report.homes_of(options.names, paths) if options.names else report.found_in(paths)
+    homes |= report.homes_of(options.names, paths, functions) if options.names else \
+        report.found_in(paths, functions)
     names = options.names or [name for name in options.known if name in homes]
-    return names, {name: homes[name] for name in names if name in homes}
+    return names, {name: homes[name] for name in names if name in homes}, \
+        report.hint_on_course([*paths, *filter(pathlib.Path.is_file, roles.values())],
+                              options.course)
 
 
 def grade_files(options):
     """Grade what was given; returns the exit code."""
-    names, homes = homes_of_command(options)
+    names, homes, hint = homes_of_command(options)
     points = report.points_of(names, options.worth)
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = max(40, min(100, shutil.get_terminal_size().columns))
@@ -206,16 +221,16 @@ def grade_files(options):
             print(line, flush=True)
 
     save()
-    key = report.answer_key(options.seed, options.key)
+    key = report.answer_key(*options.key_of)
     graded = Report(judge.grade(homes, names, key, on_verdict=show, **options.limits),
                     options.seed)
     if options.json:
         report.write_json(options.json, report.as_json(graded, points, set(homes.values())))
     if not homes:
-        print("autograder.py: error: there is nothing to grade in what was given: --list shows "
-              "which functions can be graded", file=sys.stderr)
+        print("autograder.py: error: there is nothing to grade in what was given:",
+              hint or "--list shows which functions can be graded", file=sys.stderr)
         return 2
-    print("\n".join(["", graded.summary(), *graded.legend()]))
+    print("\n".join(["", graded.summary(), *graded.legend(), *filter(None, [hint])]))
     if options.worth:
         print(f"{graded.score(points):g} of {sum(points.values()):g} points")
     return int(graded.failed)
@@ -227,7 +242,7 @@ def grade_submissions(options):
     points = report.points_of(names, options.worth)
     index, count = options.shard
     some = dict(list(students.items())[index - 1::count])
-    report.grade_class(some, options.out, names, points, options.seed, options.key, options.limits,
+    report.grade_class(some, options.out, names, points, options.key_of, options.limits,
                        options.brief)
     # Other shards may have graded the others.
     records = [record for student in students
@@ -245,6 +260,7 @@ def make_gradescope(options):
     words = [*names, "--seed", str(options.seed), "--seconds", f"{options.seconds:g}",
              # Gradescope ends a run after ten minutes, and shows nothing of it.
              "--budget", f"{options.budget or 540:g}"]
+    words += ["--course", options.course] if options.course != DEFAULT else []
     words += ["--strict"] * options.strict + ["--brief"] * options.brief
     words += [word for name in options.allow for word in ("--allow", name)]
     words += ["--hidden", *options.hidden] if options.hidden else []
@@ -262,9 +278,10 @@ def main(arguments=None):
     options = parse(arguments)
     try:
         if options.list:
-            print("\n".join(f"{n:27} {f.file}.py" for n, f in contract.FUNCTIONS.items()))
+            print("\n".join(f"{n:27} {f.file}.py" for n, f in options.functions.items()))
         elif options.make_key:
-            report.answer_key(options.seed).save(options.make_key, options.names or None)
+            report.answer_key(options.seed, None, options.course).save(
+                options.make_key, options.names or None)
         elif options.make_gradescope:
             return make_gradescope(options)
         elif options.submissions:

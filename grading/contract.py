@@ -19,6 +19,8 @@ import math
 
 import numpy as np
 
+from .courses import COURSES, DEFAULT
+
 TOLERANCE = {np.dtype(np.float64): 2e-6, np.dtype(np.float32): 2e-4}
 # Where the truth is next to 0, errors are measured against this share of dout instead.
 FLOOR = {np.dtype(np.float64): 1e-4, np.dtype(np.float32): 1e-2}
@@ -52,6 +54,15 @@ class Truth:
         Errors are measured against the largest number of the truth, or against `floor`.
         """
         raise NotImplementedError
+
+    def given(self, seen):
+        """The truth where other outputs {name: array} have been seen: most do not depend on any."""
+        return self
+
+    def turned(self):
+        """The truth of the output with its first two axes exchanged."""
+        name = dataclasses.fields(self)[0].name
+        return dataclasses.replace(self, **{name: getattr(self, name).swapaxes(0, 1)})
 
 
 @dataclasses.dataclass(eq=False)
@@ -146,6 +157,9 @@ class Slopes(Truth):
                 return Difference("its sum times a random direction", float(slope), found)
         return None
 
+    def turned(self):
+        return dataclasses.replace(self, directions=self.directions.swapaxes(1, 2))
+
 
 @dataclasses.dataclass(eq=False)
 class Tolerated(Truth):
@@ -173,6 +187,42 @@ class Broken(Truth):
             return None
         place = tuple(map(int, np.argwhere(hidden)[0]))
         return Difference(place, math.nan, float(actual[place]))
+
+
+@dataclasses.dataclass(eq=False)
+class Dropped(Truth):
+    """Each number is that of `values` or 0, and about a share p of them is kept."""
+    values: np.ndarray
+    p: float
+
+    def difference(self, actual, tolerance, floor):
+        nearest = np.where(actual == 0, 0.0, self.values)
+        found = worst_difference(actual, nearest, nearest, tolerance, floor)
+        if found:
+            return found
+        share, spread = np.mean(actual != 0), math.sqrt(self.p * (1 - self.p) / actual.size)
+        if abs(share - self.p) > 5 * spread:        # by chance once in two million
+            return Difference("the share of numbers that are kept", self.p, float(share))
+        return None
+
+
+@dataclasses.dataclass(eq=False)
+class Following(Truth):
+    """Each number is that of `values` where another output, `leader`, is not 0, and else 0. `kept`
+    says where, if that output is not seen."""
+    values: np.ndarray
+    kept: np.ndarray
+    leader: str
+
+    def difference(self, actual, tolerance, floor):
+        followed = np.where(self.kept, self.values, 0.0)
+        return worst_difference(actual, followed, followed, tolerance, floor)
+
+    def given(self, seen):
+        leader = seen.get(self.leader)
+        if leader is None or leader.shape != self.shape:
+            return self
+        return dataclasses.replace(self, kept=leader != 0)
 
 
 def worst_difference(actual, low, high, tolerance, floor):
@@ -206,6 +256,7 @@ class Case:
     before: dict = None             # inputs of a call to be made just before
     constructor: dict = None        # arguments that build the model of this case
     unit: float = 1.0               # the size of the numbers, where it is not about 1
+    is_random: bool = False         # whether the results are drawn
 
     def cast(self, value):
         """An input, dout or cache in this case's dtype."""
@@ -235,28 +286,28 @@ class Case:
 
     def describe(self):
         """Shapes, and what is special."""
-        parts = [f"{name} {value.shape}" if isinstance(value, np.ndarray) else
-                 ", ".join(f"{key} {size}" for key, size in value.items())
-                 if isinstance(value, dict) else f"{name} {value}"
-                 for name, value in self.inputs.items()]
-        return ", ".join(parts) + (f"; {self.label}" if self.label else "")
+        return ", ".join(told_sizes(self.inputs)) + (f"; {self.label}" if self.label else "")
+
+    def turned(self, names):
+        """This case with the first two axes of some arrays exchanged; dout is one of them."""
+        def of(values):
+            return values and {name: value.swapaxes(0, 1) if name in names else value
+                               for name, value in values.items()}
+
+        return dataclasses.replace(
+            self, inputs=of(self.inputs), before=of(self.before),
+            dout=None if self.dout is None else self.dout.swapaxes(0, 1),
+            truth={name: truth.turned() if name in names else truth
+                   for name, truth in self.truth.items()})
 
 
-@dataclasses.dataclass(frozen=True)
-class Function:
-    """A function or class of the assignment."""
-    name: str
-    file: str                       # "layers", "rnn_layers", ...
-    kind: str                       # "forward", "backward", "loss", "rule", "model"
-    arguments: tuple                # of a model: those of its method loss
-    outputs: tuple                  # "out"; "dx", "dw"; of a model also those of Case.truth
-    forward: str = None             # of a backward pass: the name of its forward pass
-    section: str = None             # of docs/derivations.md
-
-    @property
-    def subject(self):
-        """The layer, rule or model that it belongs to: both passes of a layer share their cases."""
-        return self.name.removesuffix("_forward").removesuffix("_backward")
+def told_sizes(values):
+    """Yields a name and a shape, or a number, for each of the values; dicts are not named."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from told_sizes(value)
+        else:
+            yield f"{name} {value.shape if isinstance(value, np.ndarray) else value}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,67 +330,46 @@ SHAPES_DIFFER = ("matmul", "not aligned", "broadcast", "cannot reshape", "shape-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a known slip gives in a case: {output: array or Raised}, only what differs from the
-    truth there. An exception is predicted for every output at once."""
+    """What a known slip gives in a case: {output: array, Truth or Raised}, only what differs from
+    the truth there. An exception is predicted for every output at once."""
     mistake: str
     sentence: str
     outputs: dict
+
+    def turned(self, names, words):
+        """The same with the first two axes of some arrays exchanged, in the words of a course."""
+        sentence = self.sentence
+        for ours, theirs in words:
+            sentence = sentence.replace(ours, theirs)
+        return Prediction(self.mistake, sentence, {
+            name: value.swapaxes(0, 1) if name in names and np.ndim(value) == 3 else value
+            for name, value in self.outputs.items()})
 
 
 def other_values(value):
     """An argument with other numbers in it; labels and masks in another order; 1x1 windows."""
     if isinstance(value, dict):
-        return dict.fromkeys(value, 1)
+        return {key: 1 if isinstance(part, int) else part / 2 if isinstance(part, float) else part
+                for key, part in value.items()}
+    if not isinstance(value, np.ndarray):
+        return value
     if value.dtype.kind == "f":
         return 1.5 - value
     return value[(slice(None, None, -1),) * value.ndim].copy()
 
 
-def pair(layer, file, section, inputs, gradients, outputs=("out",), douts=("dout",)):
-    """The forward and the backward pass of a layer."""
-    forward = f"{layer}_forward"
-    return (Function(forward, file, "forward", tuple(inputs), outputs, section=section),
-            Function(f"{layer}_backward", file, "backward", (*douts, "cache"), tuple(gradients),
-                     forward, section))
-
-
-STEP = "x prev_h Wx Wh b", "dx dprev_h dWx dWh db"
-SENTENCE = "x h0 Wx Wh b", "dx dh0 dWx dWh db"
-LSTM_STEP = "x prev_h prev_c Wx Wh b", "dx dprev_h dprev_c dWx dWh db"
-
-FUNCTIONS = {function.name: function for function in (
-    *pair("fc", "layers", "Fully connected layer", ("x", "w", "b"), ("dx", "dw", "db")),
-    *pair("relu", "layers", "ReLU", ("x",), ("dx",)),
-    *pair("conv", "layers", "Convolution", ("x", "w"), ("dx", "dw")),
-    *pair("max_pool", "layers", "Max pooling", ("x", "pool_param"), ("dx",)),
-    Function("softmax_loss", "layers", "loss", ("x", "y"), ("loss", "dx"),
-             section="Softmax and cross-entropy"),
-    *pair("rnn_step", "rnn_layers", "Recurrent network", *map(str.split, STEP), ("next_h",),
-          ("dnext_h",)),
-    *pair("rnn", "rnn_layers", "Back-propagation through time", *map(str.split, SENTENCE), ("h",),
-          ("dh",)),
-    *pair("lstm_step", "rnn_layers", "LSTM", *map(str.split, LSTM_STEP), ("next_h", "next_c"),
-          ("dnext_h", "dnext_c")),
-    *pair("lstm", "rnn_layers", "LSTM", *map(str.split, SENTENCE), ("h",), ("dh",)),
-    *pair("word_embedding", "rnn_layers", "Word embedding", ("x", "W"), ("dW",)),
-    *pair("temporal_fc", "rnn_layers", "Temporal layers", ("x", "w", "b"), ("dx", "dw", "db")),
-    Function("temporal_softmax_loss", "rnn_layers", "loss", ("x", "y", "mask"), ("loss", "dx"),
-             section="Temporal layers"),
-    *(Function(rule, "optim", "rule", ("w", "dw", "config"), ("w",))
-      for rule in ("sgd", "sgd_momentum", "rmsprop", "adam")),
-    Function("TwoLayerNet", "fc_net", "model", ("X", "y"), ("loss",)),
-    Function("ConvNet", "cnn", "model", ("X", "y"), ("loss",)),
-    Function("CaptioningRNN", "rnn", "model", ("features", "captions"), ("loss",)),
-)}
+FUNCTIONS = COURSES[DEFAULT].functions
 
 
 # ---------------------------------------------------------------- the key
 
 class Key:
-    """The answers for every function, computed when they are asked for, or read from a file."""
+    """The answers for every function of a course, computed when they are asked for, or read from a
+    file."""
 
-    def __init__(self, seed=0):
-        self.seed = seed
+    def __init__(self, seed=0, course=DEFAULT):
+        self.seed, self.course = seed, course
+        self.functions = COURSES[course].functions
         self._cases = {}            # subject -> tuple of Case
         # Of a key from a file: its arrays, the mistakes' sentences, and of (function, id of the
         # Case) the pairs of a mistake's name and its outputs, packed.
@@ -347,18 +377,24 @@ class Key:
 
     def cases(self, name):
         """All cases of a function, the small ones first."""
-        function = FUNCTIONS[name]
+        function = self.functions[name]
         if function.subject not in self._cases:
             if self._store:
                 raise KeyError(f"this key has no answers for {name}")
-            self._cases[function.subject] = computed_answers().cases(function.subject, self.seed)
-        wanted = set(function.outputs)
+            cases = computed_answers().cases(function.subject, self.seed)
+            if function.turned:
+                cases = tuple(case.turned(function.turned) for case in cases)
+            self._cases[function.subject] = cases
+        wanted = set(function.results)
         return tuple(case for case in self._cases[function.subject] if wanted <= set(case.truth))
 
     def predictions(self, name, case):
         """Yields a Prediction for each known slip that would differ from the truth here."""
         if not self._store:
-            yield from computed_answers().predictions(name, case)
+            function, words = self.functions[name], COURSES[self.course].words
+            turned = case.turned(function.turned) if function.turned else case
+            for prediction in computed_answers().predictions(function, turned):
+                yield prediction.turned(function.turned, words)
             return
         for mistake, outputs in self._stored.get((name, id(case)), ()):
             yield Prediction(mistake, self._sentences[mistake], self._store.unpack(outputs))
@@ -370,8 +406,10 @@ class Key:
         `largest_explained`: failures are explained by small cases.
         """
         store = Store({})
-        index = {"seed": self.seed, "sentences": {}, "cases": {}, "predictions": []}
-        functions = [FUNCTIONS[name] for name in FUNCTIONS if names is None or name in names]
+        index = {"seed": self.seed, "course": self.course, "sentences": {}, "cases": {},
+                 "predictions": []}
+        functions = [function for name, function in self.functions.items()
+                     if names is None or name in names]
         for subject in dict.fromkeys(function.subject for function in functions):
             names = [function.name for function in functions if function.subject == subject]
             cases = [case for name in names for case in self.cases(name) if case.size <= largest]
@@ -393,7 +431,7 @@ class Key:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         index = json.loads(arrays.pop("index").tobytes())
-        key = cls(index["seed"])
+        key = cls(index["seed"], index["course"])
         key._store = Store(arrays)
         key._sentences = index["sentences"]
         key._cases = {name: key._store.unpack(cases) for name, cases in index["cases"].items()}
@@ -411,7 +449,8 @@ class Store:
     """What a key is made of as JSON, and its arrays one after the other in one array per dtype."""
 
     classes = {kind.__name__: kind for kind in (Case, Prediction, Raised, Exact, Digits, Either,
-                                                Between, Shared, Slopes, Tolerated, Broken)}
+                                                Between, Shared, Slopes, Tolerated, Broken, Dropped,
+                                                Following)}
 
     def __init__(self, arrays):
         self.arrays = arrays

@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from .contract import FUNCTIONS, TOLERANCE, Raised, other_values
+from .contract import TOLERANCE, Raised, Truth, other_values
 from .worker import GARBLED, At, Direct, Ended, Given, Process, described
 
 SMALL = 500                 # numbers in a case; properties are looked at in these alone
@@ -59,6 +59,7 @@ class Finding:
     output: str = None              # the name of the output that is wrong
     difference: object = None
     actual: object = None           # the wrong array, or contract.Raised
+    seen: dict = dataclasses.field(default_factory=dict)    # other outputs that it depends on
 
 
 class Misbehaviour(Exception):
@@ -83,7 +84,7 @@ def get(at, parts=None, label=None):
 def sent(case, value, layout=None):
     """A value of a case on its way to the worker: in the case's dtype and layout."""
     if isinstance(value, dict):
-        return dict(value)
+        return {key: sent(case, part, "plain") for key, part in value.items()}
     if not isinstance(value, (np.ndarray, np.generic)):
         return value
     return Given(case.cast(value), layout or case.layout)
@@ -99,9 +100,10 @@ def at_all(names):
     return [At(name) for name in names]
 
 
-def got(case, names, suffix=""):
-    """Steps that send arguments back, where that does not take long."""
-    return [get(name, label=name + suffix) for name in names] if case.size <= RETURNED else []
+def got(case, names, suffix="", state=()):
+    """Steps that send arguments back, where that does not take long; those in state always."""
+    return [get(name, label=name + suffix) for name in names
+            if case.size <= RETURNED or name in state]
 
 
 def parts_asked(function):
@@ -120,9 +122,10 @@ def perturbed(case):
 def opening(function, case, slot):
     """The first call of a forward pass, and what it leaves of its arguments."""
     before = [sent(case, value) for value in (case.before or {}).values()]
-    return [*([["attempt", function.name, before, {}, "before"]] if before else []),
+    return [*([["seed", 0]] if case.is_random else []),
+            *([["attempt", function.name, before, {}, "before"]] if before else []),
             *kept(case, case.inputs), ["call", function.name, at_all(case.inputs), {}, slot],
-            get(slot, parts_asked(function)), *got(case, case.inputs)]
+            get(slot, parts_asked(function)), *got(case, case.inputs, state=function.state)]
 
 
 def douts_of(function, case):
@@ -183,11 +186,13 @@ class Trial:
     scripts(case) makes what is sent to the worker for a case, and judge(case, *replies) notes what
     the replies show, or raises Misbehaviour."""
 
-    def __init__(self, function, work=None):
+    def __init__(self, function, work=None, functions=None):
+        """functions {name: Function}: those of the course."""
         self.function, self.work = function, work
         self.name = self.owner = function.name      # the owner of a result may be a method
         self.failures, self.warnings = [], []
         self.outcomes = []          # (case, {output: array})
+        self.seen = {}              # {output: array} of the forward pass in the case being tried
         self.case = None            # the one that is being tried
         self.takes_dtype = True     # whether results are to have the dtype of the inputs
 
@@ -242,7 +247,7 @@ class Trial:
         if self.case and self.case.if_wrong == "warn":
             self.warn(self.case.advice)
         else:
-            self.failures.append(Finding(message, self.case, **details))
+            self.failures.append(Finding(message, self.case, seen=self.seen, **details))
 
     def warn(self, message):
         """Note a weakness, once, whatever the sizes."""
@@ -343,7 +348,7 @@ class Trial:
 
     def difference(self, name, truth, array):
         """What is wrong with an array; a lack of digits is only worth a warning."""
-        case, floor = self.case, self.case.floor(name)
+        case, floor, truth = self.case, self.case.floor(name), truth.given(self.seen)
         is_rounded = array.dtype.itemsize < case.dtype.itemsize
         tolerance = TOLERANCE[np.dtype(np.float32) if is_rounded else case.dtype]
         values, fine = array.astype(float, copy=False), floor if name == "loss" else 100 * floor
@@ -397,8 +402,16 @@ class Forward(Trial):
             return [first]
         between = [["call", self.name, perturbed(case), {}, "other"],
                    get("result", parts_asked(self.function))]
+        if case.is_random:
+            return [first, between, self.drawn_again(case)]
         is_plain = (case.label, case.dtype, case.layout) == ("", np.float64, "plain")
         return [first, between, *([self.same_arrays(case)] if is_plain else [])]
+
+    def drawn_again(self, case):
+        """A script: the same call, with another state of NumPy's generator before it."""
+        inputs = [sent(case, value) for value in case.inputs.values()]
+        return [["seed", 1], ["call", self.name, inputs, {}, "more"],
+                get("more", parts_asked(self.function))]
 
     def same_arrays(self, case):
         """A script: arrays that hold other numbers than in the call before, and new ones with them.
@@ -415,7 +428,7 @@ class Forward(Trial):
                 ["call", self.name, list(others.values()), {}, "result"],
                 get("result", parts, "new")]
 
-    def judge(self, case, first, between=None, filled=None):
+    def judge(self, case, first, between=None, more=None):
         """The outputs, and whether a call touches its arguments or earlier results."""
         function, name = self.function, self.name
         if first.error:
@@ -424,14 +437,37 @@ class Forward(Trial):
         names = (*function.outputs, "cache") if function.kind == "forward" else function.outputs
         result = first.seen["result"]
         entries = self.entries(result, names)
-        self.compare({output: entries[output] for output in function.outputs})
-        self.must_be_kept(fresh_entries(case, case.inputs), first.seen)
+        self.compare({output: entries[output] for output in function.outputs} |
+                     self.left(first.seen))
+        given = {key: value for key, value in case.inputs.items() if key not in function.state}
+        self.must_be_kept(fresh_entries(case, given), first.seen)
         if between and not between.error and not are_same(result, between.seen["result"]):
             self.fail(f"{name} overwrites the result of an earlier call: return a new array each "
                       "time")
-        if filled and not filled.error and not are_same(filled.seen["filled"], filled.seen["new"]):
+        if more and not more.error and "filled" in more.seen and \
+                not are_same(more.seen["filled"], more.seen["new"]):
             self.fail(f"{name} remembers results by the identity of an array: when the numbers in "
                       "it are changed, the result must follow")
+        if more and not more.error and "more" in more.seen and has_seed(case) and \
+                not are_same(result, more.seen["more"]):
+            self.fail(f"{name} draws other numbers with the same seed: call np.random.seed(seed) "
+                      "before it draws, if there is a seed")
+
+    def left(self, seen):
+        """{output: entry} of what a call has left in a dict among its arguments."""
+        argument, *keys = self.function.state or ("",)
+        if argument not in seen:
+            return {}
+        entries = seen[argument].get("entries", {})
+        for key in keys:
+            if key not in entries:
+                self.fail(f"{key} is not stored: {self.name} puts it into {argument}[{key!r}]")
+        return {key: entries[key] for key in keys if key in entries}
+
+
+def has_seed(case):
+    """Whether an argument of a case holds a seed."""
+    return any("seed" in value for value in case.inputs.values() if isinstance(value, dict))
 
 
 def fresh_entries(case, values):
@@ -449,9 +485,9 @@ class Backward(Trial):
     wrong.
     """
 
-    def __init__(self, function, work):
+    def __init__(self, function, work, functions):
         super().__init__(function, work)
-        self.forward = FUNCTIONS[function.forward]
+        self.forward = functions[function.forward]
         self.fault = None           # what is wrong with the forward pass
         self.forwards = []          # (case, Reply) with its results
         self.judged = self          # the trial that counts
@@ -489,6 +525,8 @@ class Backward(Trial):
             ["attempt", forward, perturbed(case), {}, "other"],
             *(["attempt", forward, [sent(case, other_values(v)) for v in case.inputs.values()], {},
                "other"] for value in case.inputs.values() if isinstance(value, dict)),
+            # Whoever draws once more on the way back must not draw the same by chance.
+            *([["seed", 1]] if case.is_random else []),
             *kept(case, douts), self.call(at_all(douts), "result"),
             get("result", parts_asked(function)), *got(case, [*inputs, *douts], " later"),
             *([get("forward", parts_asked(self.forward), "forward later")]
@@ -528,6 +566,7 @@ class Backward(Trial):
             if "forward" in seen:
                 self.threw(first.error)
             return
+        self.seen = arrays_of(self.forward, seen["forward"])
         self.compare(self.entries(seen["result"], self.function.outputs))
         if case.size <= RETURNED:
             after = {label.removesuffix(" later"): seen[label] for label in seen
@@ -615,7 +654,7 @@ class Backward(Trial):
                 return False
             losses.append(sum(np.sum(out * dout) for out, dout in zip(outs, douts)))
         slopes = (np.array(losses[::2]) - losses[1::2]) / (2 * step)
-        return gradient.size == slopes.size and np.allclose(
+        return gradient.size == slopes.size and np.isfinite(slopes).all() and np.allclose(
             gradient.ravel(), slopes, rtol=1e-4, atol=1e-4 * np.abs(slopes).max())
 
 
@@ -640,6 +679,12 @@ class Published(Trial):
         self.compare(self.entries(reply.seen["result"], self.function.outputs))
         given = {**douts_of(self.function, case), **cache_of(case)}
         self.must_be_kept(fresh_entries(case, given), reply.seen)
+
+
+def arrays_of(function, result):
+    """{output: array} of the result of a forward pass, as far as it holds some."""
+    return {name: part["array"] for name, part in zip(function.outputs, result.get("parts", ()))
+            if "array" in part}
 
 
 def cache_of(case):
@@ -846,8 +891,13 @@ TRIALS = {"forward": Forward, "loss": Forward, "backward": Backward, "rule": Rul
 
 # ---------------------------------------------------------------- diagnosis
 
-def equals(actual, predicted, case, output):
-    """Whether what came is what a mistake gives."""
+def equals(failure, predicted, output):
+    """Whether what came in a Finding is what a mistake gives."""
+    case, actual = failure.case, failure.actual
+    if isinstance(predicted, Truth):
+        return not isinstance(actual, Raised) and actual.shape == predicted.shape and \
+            predicted.given(failure.seen).difference(
+                actual.astype(float), TOLERANCE[case.dtype], case.floor(output)) is None
     if isinstance(predicted, Raised) or isinstance(actual, Raised):
         if type(actual) is not type(predicted) or actual.exception != predicted.exception:
             return False
@@ -872,11 +922,11 @@ class Explanation:
 
     def __init__(self, trial, key):
         self.trial, self.key = trial, key
-        self.known = {}             # id of a case -> {mistake: Prediction}
+        self.known = {}             # id of a case -> {mistake: {output: array, Truth or Raised}}
         self.sentences = {}         # mistake -> sentence
 
     def predictions(self, case):
-        """{mistake: {output: array or Raised}} in a case; computed once."""
+        """{mistake: {output: array, Truth or Raised}} in a case; computed once."""
         if id(case) not in self.known:
             found = list(self.key.predictions(self.trial.name, case))
             self.known[id(case)] = {p.mistake: p.outputs for p in found}
@@ -898,8 +948,7 @@ class Explanation:
         fitting = None
         for failure in failures:
             here = {name for name, outputs in self.predictions(failure.case).items()
-                    if output in outputs and
-                    equals(failure.actual, outputs[output], failure.case, output)}
+                    if output in outputs and equals(failure, outputs[output], output)}
             fitting = here if fitting is None else fitting & here
             if not fitting:
                 return []
@@ -1134,7 +1183,8 @@ def verdict_when_ended(trial, ended, key):
 def grade_one(work, name, key, seconds, cases, notes=()):
     """The Verdict on one function of a worker; cases() gives its cases. notes is the set of what
     has been told of imports in the run."""
-    trial = TRIALS[FUNCTIONS[name].kind](FUNCTIONS[name], work)
+    function = key.functions[name]
+    trial = TRIALS[function.kind](function, work, key.functions)
     try:
         about = work.begin(seconds)
         early = verdict_on_file(about, name, work)
@@ -1187,7 +1237,7 @@ def grade(files, names, key, *, seconds=30, budget=None, strict=False, allow=(),
 
     by_path = {}
     for name in names:
-        path = files.get(name, files.get(FUNCTIONS[name].file))
+        path = files.get(name, files.get(key.functions[name].file))
         if path and pathlib.Path(path).is_file():
             by_path.setdefault(path, []).append(name)
         else:
@@ -1208,7 +1258,7 @@ def grade(files, names, key, *, seconds=30, budget=None, strict=False, allow=(),
 def verdicts_on_file(path, names, key, cases, allow, time_left, notes):
     """Yields the verdicts on the functions of one file."""
     # A forward pass that is needed for its backward pass has to be asked for too.
-    asked = dict.fromkeys(n for name in names for n in (FUNCTIONS[name].forward, name) if n)
+    asked = dict.fromkeys(n for name in names for n in (key.functions[name].forward, name) if n)
     work = Process(path, asked, allow)
     try:
         for name in names:

@@ -210,11 +210,6 @@ def conv_of_reshaped_columns(x, w):
     return out.reshape(len(w), *windows.shape[2:4], -1).transpose(3, 0, 1, 2)
 
 
-def padded(image, *sides):
-    """The image with zeros around: (above, below), (left, right), or one number for both."""
-    return np.pad(image, ((0, 0), (0, 0), *((s, s) if np.ndim(s) == 0 else s for s in sides)))
-
-
 CONV_FORWARD = entries(
     "conv_forward",
     ("conv_flips_the_filter", "out", "the filter is flipped: this layer slides it as it is "
@@ -232,7 +227,7 @@ CONV_FORWARD = entries(
     ("conv_averages_channels", "out", "the channels are averaged, not summed",
      lambda x, out: out / x.shape[1]),
     ("conv_pads", "out", "the image is padded with zeros: the filter must stay inside it",
-     lambda x, w: right.conv(padded(x, *(((s - 1) // 2, s // 2) for s in w.shape[2:])), w)),
+     lambda x, w: right.conv(right.padded(x, *(((s - 1) // 2, s // 2) for s in w.shape[2:])), w)),
     ("conv_loses_the_last_row", "out", "the last row and column are left out: H - HH + 1, not H - "
      "HH", lambda out: out[:, :, :-1, :-1]),
     ("conv_reshapes_for_transposes", "out", "filters and pixels are mixed up: the product has to "
@@ -309,7 +304,7 @@ def conv_adding_once(x, w, dout):
 
 def full_convolution(dout, w, HH, WW):
     """What dx is if HH and WW are w's: dout, padded, filtered with w flipped, over the filters."""
-    around = padded(dout, HH - 1, WW - 1)
+    around = right.padded(dout, HH - 1, WW - 1)
     if around.shape[2] < w.shape[2] or around.shape[3] < w.shape[3]:
         raise ValueError("window shape cannot be larger than the image")
     return right.conv(around, w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])
@@ -327,7 +322,7 @@ def windows_of(around, x, w):
 def conv_padding_by_slice(x, w, dout):
     """padded[:, :, pad:-pad] = dout, which raises an exception where the pad is 0."""
     HH, WW = w.shape[2:]
-    around = padded(0 * dout, HH - 1, WW - 1)
+    around = right.padded(0 * dout, HH - 1, WW - 1)
     around[:, :, HH - 1:-(HH - 1), WW - 1:-(WW - 1)] = dout
     return windows_of(around, x, w)
 
@@ -368,13 +363,13 @@ CONV_BACKWARD = entries(
            ("conv_swaps_the_pads",
             lambda w, dout: full_convolution(dout, w, *w.shape[:1:-1])),
            ("conv_swaps_the_pads_of_windows", lambda x, w, dout:
-            windows_of(padded(dout, w.shape[3] - 1, w.shape[2] - 1), x, w)))),
+            windows_of(right.padded(dout, w.shape[3] - 1, w.shape[2] - 1), x, w)))),
     *((name, "dx", "the pad of the rows, HH - 1, is used for the columns as well: there it is WW - "
        "1", change) for name, change in (
            ("conv_pads_by_the_height",
             lambda w, dout: full_convolution(dout, w, *2 * (w.shape[2],))),
            ("conv_pads_windows_by_the_height", lambda x, w, dout:
-            windows_of(padded(dout, w.shape[2] - 1, w.shape[2] - 1), x, w)))),
+            windows_of(right.padded(dout, w.shape[2] - 1, w.shape[2] - 1), x, w)))),
     ("conv_pads_by_a_slice", "dx", "a slice pad:-pad is empty where pad is 0: write pad:pad + OH",
      conv_padding_by_slice),
     ("conv_slices_with_pad_0", "dx", "a slice pad:-pad is empty where pad is 0: write pad:pad + H",
@@ -1377,9 +1372,9 @@ MISTAKES = [*FC, *RELU, *CONV_FORWARD, *CONV_BACKWARD, *POOL_FORWARD, *POOL_BACK
             *RNN_STEP, *RNN, *LSTM, *EMBEDDING, *TEMPORAL_FC, *TEMPORAL_LOSS, *RULES, *MODELS]
 
 
-def of_function(function, outputs):
-    """Yields the mistakes of one function, and what any function may do."""
-    yield from (mistake for mistake in MISTAKES if mistake.function == function)
+def of_function(table, function, outputs):
+    """Yields the mistakes of one function in a table, and what any function may do."""
+    yield from (mistake for mistake in table if mistake.function == function)
     yield Mistake(f"{function}_takes_zeros_of_an_array", function, outputs, "np.zeros(x) wants a "
                   "shape: np.zeros_like(x) makes zeros of x's shape and dtype", zeros_of_an_array)
 

@@ -142,6 +142,169 @@ def softmax_loss_gradients(x, y):
     return {"dx": (np.exp(log_softmax(x)) - one_hot(y, x.shape[1])) / len(x)}
 
 
+def svm_loss(x, y):
+    """1/N Σ_n Σ_{c ≠ y_n} max(0, x[n, c] - x[n, y_n] + 1)."""
+    # The right class is summed as well, and there it is 1.
+    return (np.maximum(margins(x, y), 0).sum(axis=-1) - 1).mean(axis=-1)
+
+
+def margins(x, y):
+    """x[n, c] - x[n, y_n] + 1."""
+    return x - x[..., np.arange(len(y)), y][..., None] + 1
+
+
+def svm_loss_gradients(x, y):
+    """dx = 1/N for each wrong class within the margin, and minus their number, over N, for y_n."""
+    within = (margins(x, y) > 0) - one_hot(y, x.shape[1])
+    return {"dx": (within - one_hot(y, x.shape[1]) * within.sum(axis=1, keepdims=True)) / len(x)}
+
+
+# ---------------------------------------------------------------- stride, padding and bias
+
+def padded(image, *sides):
+    """The images with zeros around: (above, below), (left, right), or one number for both."""
+    around = [(s, s) if np.ndim(s) == 0 else s for s in sides]
+    return np.pad(image, [(0, 0)] * (image.ndim - 2) + around)
+
+
+def strided_conv(x, w, b, conv_param):
+    """The convolution of x with zeros around, at every stride-th place, plus b[f]."""
+    stride, pad = conv_param["stride"], conv_param["pad"]
+    out = conv(padded(x, pad, pad), w)[..., ::stride, ::stride]
+    return out + b[..., None, :, None, None]
+
+
+def strided_conv_gradients(x, w, b, conv_param, dout, *, start=lambda i, stride: i * stride,
+                           add=np.add, sizes=None, db=lambda dout: dout.sum(axis=(0, 2, 3)),
+                           crop=lambda dx, pad, H, W: dx[:, :, pad:pad + H, pad:pad + W]):
+    """dx, dw, db: each output pixel pays its window and the filter.
+
+    The keywords are there to be tampered with, by the table of mistakes.
+    """
+    (HH, WW), stride, pad = w.shape[2:], conv_param["stride"], conv_param["pad"]
+    around = padded(x, pad, pad)
+    dx, dw = np.zeros(around.shape), np.zeros(w.shape)
+    for i, j in np.ndindex(*(sizes or dout.shape[2:])):
+        top, left = start(i, stride), start(j, stride)
+        window = np.s_[:, :, top:top + HH, left:left + WW]
+        dx[window] = add(dx[window], np.tensordot(dout[:, :, i, j], w, axes=1))
+        dw += np.tensordot(dout[:, :, i, j].T, around[window], axes=1)
+    return {"dx": crop(dx, pad, *x.shape[2:]), "dw": dw, "db": db(dout)}
+
+
+# ---------------------------------------------------------------- normalisation
+
+def under_the_root(variance, eps):
+    """√(variance + eps)."""
+    return np.sqrt(variance + eps)
+
+
+def normalised(x, axis, eps, *, variance_of=np.var, root=under_the_root, mean_of=np.mean):
+    """(x - μ) / √(σ² + eps), with the mean μ and the variance σ² along an axis."""
+    variance = variance_of(x, axis=axis, keepdims=True)
+    return (x - mean_of(x, axis=axis, keepdims=True)) / root(variance, eps)
+
+
+def normalised_gradient(x, dx_hat, axis, eps, *, by_mean=1, by_variance=1):
+    """dx of x̂ = normalised(x), given dx̂: what goes straight, by way of μ and by way of σ².
+
+    The keywords are there to be tampered with, by the table of mistakes.
+    """
+    x_hat, sigma = normalised(x, axis, eps), np.sqrt(x.var(axis=axis, keepdims=True) + eps)
+    through_mean = dx_hat.mean(axis=axis, keepdims=True)
+    through_variance = x_hat * (dx_hat * x_hat).mean(axis=axis, keepdims=True)
+    return (dx_hat - by_mean * through_mean - by_variance * through_variance) / sigma
+
+
+def eps_of(param):
+    """What is added to the variance."""
+    return param.get("eps", 1e-5)
+
+
+def batchnorm(x, gamma, beta, bn_param, *, mode=None, average=lambda old, new, momentum:
+              momentum * old + (1 - momentum) * new, variance_of=np.var, axis=-2, **changes):
+    """(out, running_mean, running_var): out = gamma·x̂ + beta, x (N, D) normalised over the batch.
+
+    In the mode "test" the running values stand for those of the batch, and stay as they are. The
+    keywords are there to be tampered with, by the table of mistakes.
+    """
+    running = [bn_param.get(f"running_{name}", np.zeros(x.shape[-1])) for name in ("mean", "var")]
+    eps, momentum = eps_of(bn_param), bn_param.get("momentum", 0.9)
+    if (mode or bn_param["mode"]) == "train":
+        x_hat = normalised(x, axis, eps, variance_of=variance_of, **changes)
+        if bn_param["mode"] == "train":
+            batch = x.mean(axis=-2), variance_of(x, axis=-2)
+            running = [average(*pair, momentum) for pair in zip(running, batch)]
+    else:
+        x_hat = (x - running[0]) / changes.get("root", under_the_root)(running[1], eps)
+    return x_hat * gamma[..., None, :] + beta[..., None, :], *running
+
+
+def batchnorm_gradients(x, gamma, beta, bn_param, dout, **changes):
+    """dx, dgamma, dbeta in the mode "train"."""
+    eps = eps_of(bn_param)
+    return {"dx": normalised_gradient(x, dout * gamma, 0, eps, **changes),
+            "dgamma": (dout * normalised(x, 0, eps)).sum(axis=0), "dbeta": dout.sum(axis=0)}
+
+
+def layernorm(x, gamma, beta, ln_param, *, axis=-1, **changes):
+    """gamma·x̂ + beta, x (N, D) normalised over the features of each sample."""
+    x_hat = normalised(x, axis, eps_of(ln_param), **changes)
+    return x_hat * gamma[..., None, :] + beta[..., None, :]
+
+
+def layernorm_gradients(x, gamma, beta, ln_param, dout, **changes):
+    """dx, dgamma, dbeta."""
+    eps = eps_of(ln_param)
+    return {"dx": normalised_gradient(x, dout * gamma, 1, eps, **changes),
+            "dgamma": (dout * normalised(x, 1, eps)).sum(axis=0), "dbeta": dout.sum(axis=0)}
+
+
+def pixels(x):
+    """(..., N, C, H, W) as (..., N·H·W, C): every pixel is a sample."""
+    last = np.moveaxis(x, -3, -1)
+    return last.reshape(*x.shape[:-4], -1, x.shape[-3])
+
+
+def images(rows, shape):
+    """(..., N·H·W, C) as (..., N, C, H, W): the way back from pixels."""
+    N, C, H, W = shape[-4:]
+    return np.moveaxis(rows.reshape(*rows.shape[:-2], N, H, W, C), -1, -3)
+
+
+def spatial_batchnorm(x, gamma, beta, bn_param, *, there=pixels, back=images, **changes):
+    """Batch normalisation of the pixels of each channel."""
+    out, *running = batchnorm(there(x), gamma, beta, bn_param, **changes)
+    return back(out, x.shape), *running
+
+
+def spatial_batchnorm_gradients(x, gamma, beta, bn_param, dout, *, there=pixels, back=images,
+                                **changes):
+    """dx, dgamma, dbeta in the mode "train"."""
+    d = batchnorm_gradients(there(x), gamma, beta, bn_param, there(dout), **changes)
+    return {**d, "dx": back(d["dx"], x.shape)}
+
+
+def grouped(x, G):
+    """(..., N, C, H, W) as (..., N, G, C/G·H·W)."""
+    return x.reshape(*x.shape[:-3], G, -1)
+
+
+def spatial_groupnorm(x, gamma, beta, G, gn_param, *, groups=grouped, axis=-1, **changes):
+    """gamma·x̂ + beta, x (N, C, H, W) normalised over groups of C/G channels of each sample."""
+    x_hat = normalised(groups(x, G), axis, eps_of(gn_param), **changes).reshape(x.shape)
+    return x_hat * gamma + beta
+
+
+def spatial_groupnorm_gradients(x, gamma, beta, G, gn_param, dout, **changes):
+    """dx, dgamma, dbeta; the last two have the shape (1, C, 1, 1) of gamma."""
+    eps = eps_of(gn_param)
+    x_hat = normalised(grouped(x, G), -1, eps).reshape(x.shape)
+    dx = normalised_gradient(grouped(x, G), grouped(dout * gamma, G), -1, eps, **changes)
+    return {"dx": dx.reshape(x.shape), "dgamma": (dout * x_hat).sum(axis=(0, 2, 3), keepdims=True),
+            "dbeta": dout.sum(axis=(0, 2, 3), keepdims=True)}
+
+
 # ---------------------------------------------------------------- recurrent layers
 
 def rnn_step(x, prev_h, Wx, Wh, b):
@@ -294,7 +457,8 @@ def temporal_softmax_loss_gradients(x, y, mask):
 
 # ---------------------------------------------------------------- update rules
 
-# Each returns the weights after every one of the gradients dws.
+# Each returns the weights after every one of the gradients dws. What the steps keep starts at 0,
+# or from what config holds.
 
 def steps_of(dws, config):
     """(gradient, learning rate) of each step; the rate falls by a factor lr_decay."""
@@ -314,7 +478,7 @@ def sgd(w, dws, config, *, sign=-1):
 def sgd_momentum(w, dws, config, *, friction=None, scale=1.0, stale=False):
     """velocity ← momentum·velocity - learning_rate·dw;  w ← w + velocity."""
     momentum = config.get("momentum", 0.9) if friction is None else friction
-    velocity, path = np.zeros(w.shape), []
+    velocity, path = config.get("velocity", np.zeros(w.shape)), []
     for dw, rate in steps_of(dws, config):
         before = velocity
         velocity = momentum * velocity - scale * rate * dw
@@ -350,7 +514,7 @@ def rmsprop(w, dws, config, *, root=outside, swap=False, damp=True, stale=False)
     """cache ← decay·cache + (1 - decay)·dw²;  w ← w - learning_rate·dw / (√cache + epsilon)."""
     decay = config.get("decay_rate", 0.99)
     decay = 1 - decay if swap else decay
-    cache, path = np.zeros(w.shape), []
+    cache, path = config.get("cache", np.zeros(w.shape)), []
     for dw, rate in steps_of(dws, config):
         before = cache
         cache = decay * cache + (1 - decay if damp else 1) * dw ** 2
@@ -370,7 +534,8 @@ def adam(w, dws, config, *, first=1, correct=(True, True), swap=False, power=2, 
     beta1, beta2 = config.get("beta1", 0.9), config.get("beta2", 0.999)
     if swap:
         beta1, beta2 = beta2, beta1
-    m, v, path = np.zeros(w.shape), np.zeros(w.shape), []
+    m, v = (config.get(name, np.zeros(w.shape)) for name in "mv")
+    first, path = first + config.get("t", 0), []
     for t, (dw, rate) in enumerate(steps_of(dws, config), start=first):
         t = t if steps else first
         m = beta1 * m + (1 - beta1) * dw

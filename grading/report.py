@@ -29,6 +29,7 @@ import zipfile
 import zlib
 
 from . import contract, judge
+from .courses import COURSES, DEFAULT, course_of
 
 VERSION = "2.0"
 HOME = pathlib.Path(__file__).resolve().parent.parent
@@ -272,7 +273,8 @@ def gradescope(report, names, points, hidden=(), brief=False):
             "extra_data": {"version": version(), "seed": report.seed}}
 
 
-SOLUTIONS = ("answers", "mistakes", "references")   # the rooms that a stored key stands in for
+# The rooms that a stored key stands in for.
+SOLUTIONS = "answers", "cases", "mistakes", "more_cases", "more_mistakes", "references"
 SETUP = """\
 #!/usr/bin/env bash
 apt-get update && apt-get install -y python3 python3-pip
@@ -315,7 +317,7 @@ def python_files(folder):
     return sorted(files, key=lambda path: (len(path.parts), path))
 
 
-def found_in(paths):
+def found_in(paths, functions=contract.FUNCTIONS):
     """{name: path} of the known functions that are defined in files, in the contract's order.
 
     Of several files that define a function, the one with the name of its home comes first.
@@ -324,7 +326,7 @@ def found_in(paths):
     texts = {path: path.read_bytes().replace(b"\0", b"").decode(errors="replace")
              for path in paths}
     found = {}
-    for name, function in contract.FUNCTIONS.items():
+    for name, function in functions.items():
         definition = re.compile(rf"^(?:def|class)\s+{name}\b|^{name}\s*=", re.MULTILINE)
         defining = [path for path, text in texts.items() if definition.search(text)]
         if defining:
@@ -332,11 +334,19 @@ def found_in(paths):
     return found
 
 
-def homes_of(names, paths):
+def homes_of(names, paths, functions=contract.FUNCTIONS):
     """{name: path} of those names that have a home: defined there, or by the file's name."""
-    found, by_stem = found_in(paths), {path.stem: path for path in reversed(paths)}
-    homes = {name: found.get(name, by_stem.get(contract.FUNCTIONS[name].file)) for name in names}
+    found, by_stem = found_in(paths, functions), {path.stem: path for path in reversed(paths)}
+    homes = {name: found.get(name, by_stem.get(functions[name].file)) for name in names}
     return {name: path for name, path in homes.items() if path}
+
+
+def hint_on_course(paths, course):
+    """A sentence, if the functions in files are those of another course; else ""."""
+    known = {name: function for each in COURSES.values()
+             for name, function in each.functions.items()}
+    other = course_of(found_in(paths, known), course)
+    return f"This looks like {COURSES[other].title}: --course {other} grades it." if other else ""
 
 
 # ---------------------------------------------------------------- a folder of submissions
@@ -345,10 +355,10 @@ LARGEST_FILE, MOST_FILES = 5_000_000, 500       # of what is unpacked from a stu
 
 
 @functools.cache
-def answer_key(seed, path=None):
+def answer_key(seed, path=None, course=DEFAULT):
     """The answer key of a seed, or one that is stored in a file. Raises ValueError."""
     try:
-        return contract.Key.load(path) if path else contract.Key(seed)
+        return contract.Key.load(path) if path else contract.Key(seed, course)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"cannot read --key {path}: {error}") from error
 
@@ -356,7 +366,7 @@ def answer_key(seed, path=None):
 def answered_by(key):
     """The names of the functions for which a key that is stored in a file has answers."""
     names = []
-    for name in contract.FUNCTIONS:
+    for name in key.functions:
         with contextlib.suppress(KeyError):
             key.cases(name)
             names.append(name)
@@ -423,13 +433,18 @@ def fingerprint(path, settings):
     return hashlib.sha256("\n".join(text).encode()).hexdigest()
 
 
-def grade_submission(path, names, points, seed, key_path, options):
-    """The verdicts on a submission as JSON, and a note where something is wrong with all of it."""
-    key = answer_key(seed, key_path)
+def grade_submission(path, names, points, key_of, options):
+    """The verdicts on a submission as JSON, and a note where something is wrong with all of it.
+
+    key_of holds the arguments of answer_key.
+    """
+    key, seed = answer_key(*key_of), key_of[0]
     try:
         with files_of(path) as files:
-            note = "" if files else "There is no .py file in the submission."
-            verdicts = judge.grade(homes_of(names, files), names, key, **options)
+            note = hint_on_course(files, key.course) if files else \
+                "There is no .py file in the submission."
+            homes = homes_of(names, files, key.functions)
+            verdicts = judge.grade(homes, names, key, **options)
             return {"note": note, **as_json(Report(verdicts, seed), points, files)}
     except (ValueError, OSError) as error:
         return not_graded(names, points, seed, str(error))
@@ -480,18 +495,21 @@ def send_result(sender, function, arguments):
     sender.send(function(*arguments))
 
 
-def grade_class(students, out, names, points, seed, key_path, options, brief=False):
+def grade_class(students, out, names, points, key_of, options, brief=False):
     """Grade submissions {student: path} into a folder: a record and a text for each.
 
     What has not changed since it was graded is not graded again. Progress goes to standard error.
+    key_of holds the arguments of answer_key.
     """
-    settings = version(), seed, key_path and sha256(pathlib.Path(key_path)), list(names), options
+    seed, key_path, course = key_of
+    settings = (version(), seed, key_path and sha256(pathlib.Path(key_path)), course, list(names),
+                options)
     prints = {student: fingerprint(path, settings) for student, path in students.items()}
-    tasks = {student: (path, names, points, seed, key_path, options)
+    tasks = {student: (path, names, points, key_of, options)
              for student, path in students.items()
              if read_record(out, student).get("fingerprint") != prints[student]}
     for name in names if tasks else ():
-        answer_key(seed, key_path).cases(name)      # before the processes that share it
+        answer_key(*key_of).cases(name)         # before the processes that share it
     workers, started = os.cpu_count() or 1, time.monotonic()
     graded = each_in_a_process(grade_submission, tasks, workers)
     for done, (student, record) in enumerate(graded, start=1):

@@ -12,6 +12,7 @@ in a notebook the same steps are made without one (Direct). Both take scripts, l
     ["fill", at, value]                     at[...] = value
     ["copy", at, slot]                      a deep copy
     ["signature", target]                   the names of the arguments
+    ["seed", number]                        of NumPy's generator, before every call from now on
 
 `at` is At(slot, keys and .attributes...): caches and models stay where they are, in slots.
 Every function has a process of its own, forked from one that has loaded NumPy and no
@@ -157,7 +158,7 @@ class Interpreter:
 
     def __init__(self, functions, folder=None):
         self.functions, self.folder = functions, folder
-        self.slots = {"numpy": np}
+        self.slots, self.seed = {"numpy": np}, 0
 
     def run(self, script):
         """{"results": [...]} of the steps that give some; an "error" and its step if one raised."""
@@ -184,6 +185,9 @@ class Interpreter:
             here = getattr(here, key[1:]) if is_attribute else here[key]
         return here
 
+    def do_seed(self, number):
+        self.seed = number
+
     def do_keep(self, slot, value):
         self.slots[slot] = value
 
@@ -191,7 +195,7 @@ class Interpreter:
         self.slots[slot] = tuple(map(self.found, parts))
 
     def do_call(self, target, arguments, options, slot):
-        np.random.seed(0)
+        np.random.seed(self.seed)
         function = self.functions[target] if isinstance(target, str) else self.found(target)
         options = {name: self.found(value) for name, value in options.items()}
         self.slots[slot] = function(*map(self.found, arguments), **options)
