@@ -1,11 +1,14 @@
-"""A small convolutional network learns to read digits.
+"""A convolutional network learns to read digits.
 
 EECS 545 homework 4, question 3: train conv - relu - 2x2 max pool - fc - relu - fc - softmax
-on MNIST and report the accuracy on the test set. Takes MNIST from data/mnist or --data-dir,
-else downloads it, else draws digits of its own.
+on MNIST and report the accuracy on the test set. With --model deep, in the manner of CS231n:
+six convolutions with batch normalisation, and digits that are shifted a little in training.
+Takes MNIST from data/mnist or --data-dir, else downloads it, else draws digits of its own.
 """
+import argparse
 import os
 import time
+from typing import NamedTuple
 
 if __name__ == "__main__":
     # Before NumPy is imported: the Solver has threads of its own, which matrix products would only
@@ -15,41 +18,92 @@ if __name__ == "__main__":
 
 import experiment  # first: it says in one line what is missing
 import numpy as np
-from cnn import ConvNet
-from layers import conv_forward
+from cnn import ConvNet, DeepConvNet
 from solver import Solver
 
 # Samples for training, validation and testing.
 FULL = (55_000, 5_000, 10_000)
 QUICK = (3_000, 1_000, 1_000)
+POOLINGS = 3                    # of the deep network
+TITLES = {"small": "Convolutional network", "deep": "Deep convolutional network"}
+
+
+class ByModel(NamedTuple):
+    """A flag's default for each network."""
+    small: float
+    deep: float
+
+    def __str__(self):
+        return f"{self.small}, with --model deep {self.deep}"
 
 
 def arguments(argv=None):
     """The parsed command line."""
     parser = experiment.argument_parser(
-        __doc__.split("\n\n")[0], script="cnn_train", epochs=3,
+        __doc__.split("\n\n")[0], script="cnn_train", epochs=ByModel(3, 5),
         data_dir_help="folder with the four MNIST files (train-images-idx3-ubyte.gz ...)")
+    parser.add_argument("--model", choices=ByModel._fields, default="small",
+                        help="small is the course's network; deep has six convolutions with batch "
+                             "normalisation and takes minutes")
     for flag, default, meaning in (
-            ("--num-filters", 32, "filters of the convolution"),
-            ("--filter-size", 7, "height and width of a filter"),
-            ("--hidden-dim", 100, "units of the fully connected layer")):
+            ("--num-filters", ByModel(32, 12), "filters of the convolution; of the deep network's "
+             "first two, which has twice as many after each pooling"),
+            ("--filter-size", ByModel(7, 3), "height and width of a filter"),
+            ("--hidden-dim", ByModel(100, 128), "units of the fully connected layer")):
         parser.add_argument(flag, type=experiment.positive_integer, default=default, metavar="N",
                             help=meaning)
-    experiment.training_flags(parser, update_rule="adam", learning_rate=0.004, batch_size=100,
-                              shares=2, reg=0.0)
-    return experiment.parse(parser, argv, quick={"epochs": 2})
+    parser.add_argument("--shift", type=experiment.natural_number, default=ByModel(0, 2),
+                        metavar="N", help="in training each digit is moved by up to N pixels, up "
+                        "or down and left or right")
+    experiment.training_flags(parser, update_rule="adam", learning_rate=ByModel(0.004, 0.006),
+                              batch_size=100, shares=ByModel(2, 1), reg=0.0)
+    args = experiment.parse(parser, argv, quick={"epochs": 2})
+    return argparse.Namespace(**{
+        flag: getattr(value, args.model) if isinstance(value, ByModel) else value
+        for flag, value in vars(args).items()})
+
+
+class Shifted:
+    """Images (N, C, H, W), each moved by up to `most` pixels, up or down and left or right.
+
+    images[indices] draws the moves from the seed and from all of these indices. So an image moves
+    differently in each epoch, where it is in another mini-batch each time, and yet in the same way
+    when a training is repeated or resumed. What comes in at the borders is 0.
+    """
+
+    def __init__(self, images, most, seed):
+        self.images, self.most, self.seed = images, most, seed
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, indices):
+        rng = np.random.default_rng([self.seed, *indices])
+        up, left = rng.integers(0, 2 * self.most + 1, (2, len(indices)))
+        border = self.most, self.most
+        padded = np.pad(self.images[indices], ((0, 0), (0, 0), border, border))
+        # windows[n, :, i, j] is image n, moved by i - most pixels up and j - most to the left.
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self.images.shape[2:], (2, 3))
+        return windows[np.arange(len(indices)), :, up, left]
 
 
 def make_solver(args, data, kind):
     """The training. UserError for sizes that do not fit."""
+    network, filters = ConvNet, args.num_filters
+    if args.model == "deep":
+        network, filters = DeepConvNet, [args.num_filters * 2 ** i for i in range(POOLINGS)]
+    images = data["X_train"]
+    if args.shift:
+        data = data | {"X_train": Shifted(images, args.shift, args.seed)}
     try:
-        model = ConvNet(data["X_train"].shape[1:], args.num_filters, args.filter_size,
-                        args.hidden_dim, 10, reg=args.reg, rng=args.seed)
+        model = network(images.shape[1:], filters, args.filter_size, args.hidden_dim, 10,
+                        reg=args.reg, rng=args.seed)
+        return Solver(model, data, **experiment.solver_options(args),
+                      checkpoint=experiment.checkpoint_path(args, "cnn.npz"),
+                      settings={"data": experiment.DIGITS[kind], "model": args.model,
+                                "reg": args.reg, "init": args.init, "shift": args.shift})
     except ValueError as error:
         raise experiment.UserError(str(error)) from None
-    return Solver(model, data, **experiment.solver_options(args),
-                  checkpoint=experiment.checkpoint_path(args, "cnn.npz"),
-                  settings={"data": experiment.DIGITS[kind], "reg": args.reg, "init": args.init})
 
 
 def summary(metrics, out):
@@ -61,15 +115,15 @@ def summary(metrics, out):
 
 
 def filters_figure(model, title):
-    """The learned filters of the first channel."""
+    """The learned filters of the first convolution and channel."""
     filters = model.params["W1"][:, 0]
     limit = np.abs(filters).max()
     return experiment.picture_grid(filters, title, 8, cmap="RdBu_r", vmin=-limit, vmax=limit)
 
 
 def feature_maps_figure(model, image, title):
-    """One digit, and what every filter makes of it after the ReLU."""
-    maps = np.maximum(conv_forward(image[None], model.params["W1"])[0][0], 0)
+    """One digit, and what every filter of the first convolution makes of it after the ReLU."""
+    maps = model.feature_maps(image[None])[0]
     digit = image[0] * maps.max()           # in the colours of the maps
     return experiment.picture_grid([digit, *maps], title, 11, vmin=0, vmax=maps.max())
 
@@ -93,7 +147,7 @@ def main(argv=None):
             solver.model, f"Filters learned from {name}"))
         experiment.save_figure(args, "feature_maps.png", feature_maps_figure(
             solver.model, data["X_test"][0], f"What the filters see in one digit ({name})"))
-        metrics = experiment.digits_report(args, data, kind, solver, "Convolutional network")
+        metrics = experiment.digits_report(args, data, kind, solver, TITLES[args.model])
         metrics["seconds"] = round(time.monotonic() - started + earlier, 1)
         experiment.save_metrics(args, metrics)
     print(summary(metrics, args.out))

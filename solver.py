@@ -39,8 +39,10 @@ class Solver:
 
     A model has `params` (name -> array), `loss(X) -> scores` and `loss(X, y) -> (loss, grads)` with
     grads keyed like params. If loss draws random numbers (dropout), then from a
-    numpy.random.Generator called `rng`, whose state goes into the checkpoints. The Solver knows
-    nothing else of it, nor what the samples are:
+    numpy.random.Generator called `rng`, whose state goes into the checkpoints. If loss(X, y) keeps
+    something else (running values of batch normalisation), then in a dict `state` (name -> array,
+    no name that params has), which is kept with the parameters, the best with the best. The Solver
+    knows nothing else of a model, nor what the samples are:
 
         solver = Solver(model, data, update_rule="adam", num_epochs=5)
         solver.train()
@@ -69,8 +71,8 @@ class Solver:
             lets others work during every large operation). The result depends on this number, but
             not on the machine's. To be of use, BLAS must not have threads too: set
             OPENBLAS_NUM_THREADS=1 (or MKL_, VECLIB_) in the environment before NumPy is imported.
-            model.loss and metric must not change the model; one that draws random numbers gets a
-            generator for each share.
+            model.loss and metric must not change the model, so one with `state` needs shares=1;
+            one that draws random numbers gets a generator for each share.
         checkpoint: path of the .npz that is written after each epoch, and on Ctrl-C
         settings: what else decides the result, such as the model's hyperparameters, as a dict that
             JSON can hold: a checkpoint made with others is refused
@@ -84,6 +86,7 @@ class Solver:
         seconds_history: the seconds in train() until the end of every epoch
         best_val_acc, best_params: the best validation metric so far and a copy of the parameters
             that gave it (None before the first epoch ends)
+        best_state: a copy of the model's `state` at that time
         epoch: epochs completed
         seconds: spent in train(), over all resumed runs
     """
@@ -109,6 +112,9 @@ class Solver:
                                   eval_batch_size=eval_batch_size, shares=shares)
         self.batch_size, self.num_epochs, self.num_train_samples, self.eval_batch_size, \
             self.shares = sizes
+        if self.shares > 1 and self._model_state():
+            raise ValueError("Solver: shares expects 1 for a model with batch normalisation, whose "
+                             f"statistics are those of whole mini-batches, got {self.shares}")
         self.metric, self.extra_metrics = metric, extra_metrics or {}
         self.metrics_text = metrics_text or _accuracies
         number("Solver", "seed", seed)
@@ -121,8 +127,9 @@ class Solver:
         self.loss_history, self.train_acc_history, self.val_acc_history = [], [], []
         self.seconds_history = []
         self.extra_history = {name: [] for name in self.extra_metrics}
-        self.best_val_acc, self.best_params = -np.inf, None
-        self._last_params = None     # the parameters to go on from, once the best are in the model
+        self.best_val_acc, self.best_params, self.best_state = -np.inf, None, {}
+        # What to go on from, once the best parameters and their state are in the model.
+        self._last_params, self._last_state = None, {}
         self._rng = np.random.default_rng(seed)     # as it was when the epoch began
         # Those of the shares, which draw nothing from the one that shuffles.
         self._rngs = [self._model_rng()] if self.shares == 1 else self._rng.spawn(self.shares)
@@ -158,7 +165,8 @@ class Solver:
         raises KeyboardInterrupt; a second one does not wait.
         """
         self.model.params.update(self._last_params or {})
-        self._last_params = None
+        self._model_state().update(self._last_state)
+        self._last_params, self._last_state = None, {}
         started = time.monotonic() - self.seconds
         with _delayed_interrupt() as interrupted, self._threads(), np.errstate(**_QUIET):
             while self.epoch < self.num_epochs:
@@ -179,8 +187,9 @@ class Solver:
                 if interrupted:
                     raise KeyboardInterrupt
                 self.progress(self)
-        self._last_params = dict(self.model.params)
+        self._last_params, self._last_state = dict(self.model.params), dict(self._model_state())
         self.model.params.update(copy.deepcopy(self.best_params))
+        self._model_state().update(copy.deepcopy(self.best_state))
 
     @contextlib.contextmanager
     def _threads(self):
@@ -264,6 +273,7 @@ class Solver:
             self.extra_history[name].append(value)
         if self.best_params is None or val_acc > self.best_val_acc:
             self.best_val_acc, self.best_params = val_acc, copy.deepcopy(self.model.params)
+            self.best_state = copy.deepcopy(self._model_state())
         for config in self.configs.values():
             if "learning_rate" in config:
                 config["learning_rate"] *= self.lr_decay
@@ -314,6 +324,9 @@ class Solver:
         arrays = {"loss_history/": np.array(self.loss_history)}
         arrays |= {f"params/{name}": value for name, value in params.items()}
         arrays |= {f"best/{name}": value for name, value in (self.best_params or {}).items()}
+        state = self._last_state or self._model_state()
+        arrays |= {f"state/{name}": value for name, value in state.items()}
+        arrays |= {f"best state/{name}": value for name, value in self.best_state.items()}
         configs = {name: {} for name in self.configs}
         for name, config in self.configs.items():
             for key, value in config.items():
@@ -343,14 +356,16 @@ class Solver:
                 f"{self.checkpoint} is already in epoch {epoch}, beyond the {self.num_epochs} that "
                 "are asked for. Ask for more, use another --out folder, or start afresh without "
                 "--resume")
-        self.loss_history, self._last_params = losses, None
+        self.loss_history, self._last_params, self._last_state = losses, None, {}
         self._rng.bit_generator.state = state.pop("rng")
         for rng, saved_state in zip(self._rngs, state.pop("rngs")):
             if rng and saved_state:
                 rng.bit_generator.state = saved_state
         vars(self).update(state)            # epoch, seconds, configs, the best and the histories
         self.model.params.update(_part(saved, "params/"))
+        self._model_state().update(_part(saved, "state/"))
         self.best_params = _part(saved, "best/") or None
+        self.best_state = _part(saved, "best state/")
         for name, config in self.configs.items():
             # [()] makes a NumPy number again of what was one, and leaves an array as it is.
             config |= {key: value[()] for key, value in _part(saved, f"config/{name}/").items()}
@@ -360,21 +375,26 @@ class Solver:
         rng = getattr(self.model, "rng", None)
         return rng if isinstance(rng, np.random.Generator) else None
 
+    def _model_state(self):
+        return getattr(self.model, "state", {})
+
     def start_from(self, path):
-        """Take the best parameters, and nothing else, from a checkpoint of any training.
+        """Take the best parameters and their state, but nothing else, from a checkpoint.
 
         Raises CheckpointError when it cannot be read or is of another network.
         """
         _, saved = read_checkpoint(path)
-        params, found = self.model.params, _part(saved, "best/") or _part(saved, "params/")
-        for name in {**params, **found}:
+        found = _part(saved, "best/") or _part(saved, "params/")
+        found |= _part(saved, "best state/") or _part(saved, "state/")
+        wanted = {**self.model.params, **self._model_state()}
+        for name in {**wanted, **found}:
             there, here = (part[name].shape if name in part else "missing"
-                           for part in (found, params))
+                           for part in (found, wanted))
             if there != here:
                 raise CheckpointError(f"{path} is of another network: {name} is {there} there, "
                                       f"{here} here")
-        for name, value in found.items():
-            params[name] = value.astype(params[name].dtype)
+        for part in (self.model.params, self._model_state()):
+            part.update({name: found[name].astype(value.dtype) for name, value in part.items()})
 
 
 # Overflow is reported once, by the check of the loss, and not by NumPy's warnings.

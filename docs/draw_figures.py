@@ -1,11 +1,18 @@
-"""Draws the figures of derivations.md into docs/figures:  python docs/draw_figures.py"""
+"""Draws figures of derivations.md and results.md into docs/figures:  python docs/draw_figures.py
+
+Most are drawings; weight_scales.png shows a run that docs/results.json holds.
+"""
 import argparse
+import json
+import math
 import pathlib
 
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.ticker import PercentFormatter
 
-FOLDER = pathlib.Path(__file__).resolve().parent / "figures"
+STORED = pathlib.Path(__file__).resolve().parent / "results.json"
+FOLDER = STORED.parent / "figures"
 INPUT, WEIGHTS, OUTPUT, GRADIENT = "#cfe2f3", "#fce5cd", "#d9ead3", "#cc0000"
 
 
@@ -134,6 +141,26 @@ def through_time():
     save(figure, "through_time.png")
 
 
+def weight_scales():
+    """What comes of five layers, against the scale of their initial weights (a run's figures)."""
+    run = json.loads(STORED.read_text())["weight_scales"]
+    figure = Figure(figsize=(10, 4), layout="constrained", dpi=120)
+    left, right = figure.subplots(1, 2)
+    for name, label, style in (("plain", "without batch normalisation", "o-"),
+                               ("batchnorm", "with batch normalisation", "s-")):
+        left.plot(run["scales"], run[name]["accuracies"], style, label=label)
+        right.plot(run["scales"], run[name]["losses"], style, label=label)
+    left.set(ylabel="best validation accuracy", ylim=(0, 1))
+    left.yaxis.set_major_formatter(PercentFormatter(1))
+    right.set(ylabel="training loss of the last epoch", yscale="log")
+    for axes in (left, right):
+        axes.axvline(math.sqrt(2 / 100), color="0.6", linestyle="dotted",
+                     label=r"$\sqrt{2/\mathrm{inputs}}$")
+        axes.set(xlabel="standard deviation of the initial weights", xscale="log")
+    right.legend(loc="upper left")
+    save(figure, "weight_scales.png")
+
+
 def main(argv=None):
     """Draw all of them."""
     argparse.ArgumentParser(description=__doc__).parse_args(argv)
@@ -141,6 +168,7 @@ def main(argv=None):
     fully_connected()
     convolutions()
     through_time()
+    weight_scales()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python tests/search_settings.py cnn_train --data-dir FOLDER_OF_MNIST
     python tests/search_settings.py cnn_train --data-dir FOLDER_OF_MNIST --test
+    python tests/search_settings.py "cnn_train --model deep" --data-dir FOLDER_OF_MNIST
 
 Trains a script's network with each of the settings in CANDIDATES, the first of which are those of
 earlier versions, with several seeds, and prints what comes out on the validation data. --test looks
@@ -51,6 +52,10 @@ CANDIDATES = {
                epochs=[2, 3], reg=[5e-4]),
         *flags(update_rule=["adam"], learning_rate=[0.002, 0.004], batch_size=[100],
                epochs=[2, 3], reg=[0])],
+    "cnn_train --model deep": [
+        *flags(learning_rate=[0.003, 0.006, 0.012], shift=[1, 2], epochs=[2])],
+    "cnn_train --model deep --epochs 1": [
+        *flags(learning_rate=[0.003, 0.006, 0.012], shift=[0, 1, 2])],
     "image_captioning": [
         "--update-rule adam --learning-rate 1e-3 --lr-decay 0.88 --epochs 15",
         "--learning-rate 1e-3 --epochs 10",
@@ -63,7 +68,8 @@ HIDDEN = 512                    # units of the two-layer network: one size is en
 
 def load(script, line):
     """(data, kind) of a script with these flags."""
-    module = sys.modules[script]
+    script, *own = script.split()
+    module, line = sys.modules[script], " ".join([*own, line])
     args = module.arguments(line.split())
     return module.load_captions(args) if script == "image_captioning" else \
         experiment.load_digits(args, *module.FULL)
@@ -71,7 +77,8 @@ def load(script, line):
 
 def make_solver(script, line, data, kind):
     """The training of a script with these flags, without checkpoints."""
-    module = sys.modules[script]
+    script, *own = script.split()
+    module, line = sys.modules[script], " ".join([*own, line])
     args = module.arguments(line.split())
     if script == "image_captioning":
         args = module.with_defaults(args, kind)
@@ -112,7 +119,7 @@ def main():
     """Parse, train, report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("script", choices=CANDIDATES)
+    parser.add_argument("script", choices=CANDIDATES, help="with flags that all settings have")
     parser.add_argument("--data-dir", type=experiment.folder, required=True, metavar="DIR")
     parser.add_argument("--seeds", type=experiment.positive_integer, default=3, metavar="N")
     parser.add_argument("--test", action="store_true", help="the defaults, on the test digits")

@@ -1,10 +1,10 @@
-"""The convolutional network: sizes, gradients, agreement with a PyTorch twin, learning."""
+"""The convolutional networks: sizes, gradients, agreement with PyTorch twins, learning."""
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from cnn import ConvNet
+from cnn import ConvNet, DeepConvNet
 from solver import Solver
 
 
@@ -54,8 +54,93 @@ def test_loss_and_gradients_match_torch(options, N):
         np.testing.assert_allclose(grad, expected[name], atol=1e-10)
 
 
-def test_gradients_match_differences():
-    model = small_net(reg=0.1)
+def deep_net(**options):
+    """A deep network whose biases, gammas and betas are not those it begins with."""
+    options = {"input_dim": (2, 9, 8), "num_filters": (3, 4), "hidden_dim": 5, "num_classes": 4,
+               "rng": 0, "dtype": np.float64} | options
+    model, rng = DeepConvNet(**options), np.random.default_rng(2)
+    for name, value in model.params.items():
+        if not name.startswith("W"):
+            model.params[name] = value + 0.3 * rng.standard_normal(value.shape).astype(value.dtype)
+    return model
+
+
+def deep_twin(model, params, X, training):
+    """The scores of the deep network in PyTorch, as it is named: ReLU before pooling."""
+    x, last = torch.tensor(X), model.num_convs
+    for i in range(1, last + 1):
+        x = nn.functional.conv2d(x, params[f"W{i}"], padding=params[f"W{i}"].shape[2] // 2)
+        running = [torch.tensor(model.state[f"running_{name}{i}"]) for name in ("mean", "var")]
+        x = torch.relu(nn.functional.batch_norm(x, *running, params[f"gamma{i}"],
+                                                params[f"beta{i}"], training))
+        x = x if i % 2 else nn.functional.max_pool2d(x, 2)
+    hidden = torch.relu(x.flatten(1) @ params[f"W{last + 1}"] + params[f"b{last + 1}"])
+    return hidden @ params[f"W{last + 2}"] + params[f"b{last + 2}"]
+
+
+@pytest.mark.parametrize("options, N", [
+    ({}, 6), ({"reg": 0.3}, 5), ({"num_filters": [2], "filter_size": 5}, 4),
+    ({"num_filters": (2, 3, 2), "filter_size": 1, "hidden_dim": 1}, 3)])
+def test_a_deep_net_matches_torch(options, N):
+    model = deep_net(**options)
+    X, y = batch(N)
+    params = {name: torch.tensor(value, requires_grad=True)
+              for name, value in model.params.items()}
+    np.testing.assert_allclose(
+        model.loss(X), deep_twin(model, params, X, training=False).detach(), atol=1e-12)
+    expected = nn.functional.cross_entropy(deep_twin(model, params, X, training=True),
+                                           torch.tensor(y))
+    expected = expected + 0.5 * model.reg * sum(
+        (value ** 2).sum() for name, value in params.items() if name.startswith("W"))
+    expected.backward()
+    loss, grads = model.loss(X, y)
+    assert loss == pytest.approx(expected.item(), abs=1e-12)
+    assert grads.keys() == model.params.keys()
+    for name, grad in grads.items():
+        np.testing.assert_allclose(grad, params[name].grad, atol=1e-10, err_msg=name)
+
+
+def test_the_sizes_of_a_deep_net():
+    shapes = {name: value.shape for name, value in DeepConvNet(num_filters=(4, 8)).params.items()}
+    assert shapes == {
+        "W1": (4, 1, 3, 3), "gamma1": (4,), "beta1": (4,),
+        "W2": (4, 4, 3, 3), "gamma2": (4,), "beta2": (4,),
+        "W3": (8, 4, 3, 3), "gamma3": (8,), "beta3": (8,),
+        "W4": (8, 8, 3, 3), "gamma4": (8,), "beta4": (8,),
+        "W5": (8 * 7 * 7, 128), "b5": (128,), "W6": (128, 10), "b6": (10,)}
+
+
+def test_running_values_come_from_training_and_are_used_after_it():
+    model = deep_net()
+    X, y = batch()
+    before = dict(model.state)
+    assert list(before) == [f"running_{name}{i}" for i in (1, 2, 3, 4) for name in ("mean", "var")]
+    model.loss(X)
+    model.feature_maps(X)
+    assert all(model.state[name] is value for name, value in before.items())
+    model.loss(X, y)
+    maps = nn.functional.conv2d(torch.tensor(X), torch.tensor(model.params["W1"]), padding=1)
+    var, mean = (value.numpy() for value in torch.var_mean(maps, (0, 2, 3), correction=0))
+    np.testing.assert_allclose(model.state["running_mean1"], 0.1 * mean, rtol=1e-10)
+    np.testing.assert_allclose(model.state["running_var1"], 0.9 + 0.1 * var, rtol=1e-10)
+    np.testing.assert_allclose(model.loss(X[:1]), model.loss(X)[:1], rtol=1e-10)
+
+
+@pytest.mark.parametrize("make", [small_net, deep_net])
+def test_feature_maps_are_those_of_the_first_filters(make):
+    model, (X, _) = make(), batch()
+    maps = nn.functional.conv2d(torch.tensor(X), torch.tensor(model.params["W1"]),
+                                padding=0 if make is small_net else 1)
+    if make is deep_net:
+        maps = nn.functional.batch_norm(
+            maps, *map(torch.tensor, (model.state["running_mean1"], model.state["running_var1"],
+                                      model.params["gamma1"], model.params["beta1"])))
+    np.testing.assert_allclose(model.feature_maps(X), torch.relu(maps), atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [small_net, deep_net])
+def test_gradients_match_differences(make):
+    model = make(reg=0.1)
     X, y = batch()
     _, grads = model.loss(X, y)
     rng = np.random.default_rng(2)
@@ -71,8 +156,9 @@ def test_gradients_match_differences():
             assert slope == pytest.approx(np.vdot(grads[name], direction), abs=1e-7)
 
 
-def test_scores_have_one_column_per_class_and_nothing_is_changed():
-    model = small_net()
+@pytest.mark.parametrize("make", [small_net, deep_net])
+def test_scores_have_one_column_per_class_and_nothing_is_changed(make):
+    model = make()
     X, y = batch()
     params, images = {k: v.copy() for k, v in model.params.items()}, X.copy()
     assert model.loss(X).shape == (6, 4)
@@ -82,9 +168,12 @@ def test_scores_have_one_column_per_class_and_nothing_is_changed():
         np.testing.assert_array_equal(value, params[name])
 
 
-def test_the_dtype_is_that_of_the_parameters():
-    loss, grads = small_net(dtype=np.float32).loss(*batch())
-    assert loss.dtype == np.float32 and {g.dtype for g in grads.values()} == {np.dtype(np.float32)}
+@pytest.mark.parametrize("make", [small_net, deep_net])
+def test_the_dtype_is_that_of_the_parameters(make):
+    model = make(dtype=np.float32)
+    loss, grads = model.loss(*batch())
+    kept = [*grads.values(), *getattr(model, "state", {}).values()]
+    assert loss.dtype == np.float32 and {value.dtype for value in kept} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("options, message", [
@@ -99,25 +188,42 @@ def test_sizes_are_checked(options, message):
         small_net(**options)
 
 
+@pytest.mark.parametrize("options, message", [
+    ({"filter_size": 4}, "filter_size expects an odd number, .* got 4"),
+    ({"filter_size": 0}, "filter_size expects a positive integer"),
+    ({"input_dim": (28, 28)}, r"input_dim expects \(C, H, W\)"),
+    ({"num_filters": 3}, "num_filters expects a list of 1 to 3 numbers for images of 9x8"),
+    ({"num_filters": []}, "num_filters expects a list of 1 to 3 numbers"),
+    ({"num_filters": [1, 1, 1, 1]}, "num_filters expects a list of 1 to 3 numbers"),
+    ({"num_filters": [3, 0]}, r"num_filters\[1\] expects a positive integer, got 0"),
+    ({"reg": -1}, "reg expects")])
+def test_sizes_of_a_deep_net_are_checked(options, message):
+    with pytest.raises(ValueError, match=f"DeepConvNet: {message}"):
+        deep_net(**options)
+
+
+@pytest.mark.parametrize("make, name", [(small_net, "ConvNet"), (deep_net, "DeepConvNet")])
 @pytest.mark.parametrize("shape", [(6, 2, 9, 9), (6, 144), (6, 1, 9, 8)])
-def test_images_are_checked(shape):
-    with pytest.raises(ValueError, match="ConvNet: X expects (images of )?shape"):
-        small_net().loss(np.zeros(shape))
+def test_images_are_checked(make, name, shape):
+    with pytest.raises(ValueError, match=f"^{name}: X expects (images of )?shape"):
+        make().loss(np.zeros(shape))
 
 
 def test_the_largest_filter_fits():
     assert small_net(filter_size=7).loss(batch()[0]).shape == (6, 4)
 
 
-def test_the_seed_decides_the_weights():
-    first, again, other = small_net(rng=3), small_net(rng=3), small_net(rng=4)
+@pytest.mark.parametrize("make", [small_net, deep_net])
+def test_the_seed_decides_the_weights(make):
+    first, again, other = make(rng=3), make(rng=3), make(rng=4)
     np.testing.assert_array_equal(first.params["W1"], again.params["W1"])
     assert not np.array_equal(first.params["W1"], other.params["W1"])
 
 
-def test_a_tiny_set_overfits():
+@pytest.mark.parametrize("make, num_filters", [(small_net, 8), (deep_net, (8, 8))])
+def test_a_tiny_set_overfits(make, num_filters):
     X, y = batch(20)
-    model = small_net(num_filters=8, hidden_dim=30, dtype=np.float32)
+    model = make(num_filters=num_filters, hidden_dim=30, dtype=np.float32)
     data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
     solver = Solver(model, data, update_rule="adam", optim_config={"learning_rate": 1e-2},
                     num_epochs=30, batch_size=10)

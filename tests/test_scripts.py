@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+import cnn_train
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PICTURES = {
     "mnist_train": {"hidden_sizes.png", "learning_curves.png", "first_layer.png",
@@ -242,6 +244,60 @@ def test_a_results_folder_that_cannot_be_made_is_one_line(script, tiny_mnist, tm
 def test_hidden_sizes_with_commas_are_answered_in_words(tmp_path):
     done = run("mnist_train", "--hidden-sizes", "16,32", "--out", tmp_path, expect=2)
     assert "expects whole numbers separated by spaces, got '16,32'" in done.stderr
+
+
+# ---------------------------------------------------------------- the deep network
+
+def test_each_network_has_its_own_defaults():
+    small, deep, chosen = (cnn_train.arguments(flags.split()) for flags in (
+        "", "--model deep", "--model deep --epochs 7 --shift 0"))
+    assert (small.model, small.epochs, small.num_filters, small.shift, small.shares) == \
+        ("small", 3, 32, 0, 2)
+    assert deep.shares == 1 and deep.shift > 0
+    assert (chosen.epochs, chosen.shift, chosen.learning_rate) == (7, 0, deep.learning_rate)
+    assert not any(isinstance(value, cnn_train.ByModel) for value in vars(deep).values())
+
+
+def test_the_deep_network_on_real_data(tiny_mnist, tmp_path):
+    # Not shifted: here a shift makes one digit of another.
+    done = run("cnn_train", "--model", "deep", "--shift", 0, "--num-filters", 4, "--hidden-dim", 20,
+               "--epochs", 2, "--batch-size", 10, "--data-dir", tiny_mnist, "--out", tmp_path)
+    assert PICTURES["cnn_train"] <= set(os.listdir(tmp_path))
+    metrics = metrics_of(tmp_path)
+    assert metrics["config"]["model"] == "deep" and metrics["test_accuracy"] > 0.5
+    assert f"{metrics['test_accuracy']:.2%} of the test set of MNIST" in done.stdout
+    assert done.stderr == ""
+    done = run("cnn_train", "--data-dir", tiny_mnist, "--out", tmp_path, "--resume", expect=2)
+    assert "of another training (model: deep then, small now)" in done.stderr
+
+
+@pytest.mark.parametrize("flags, expected", [
+    (["--shares", 2], "shares expects 1 for a model with batch normalisation"),
+    (["--filter-size", 4], "filter_size expects an odd number"), (["--shift", -1], "--shift")])
+def test_what_the_deep_network_cannot_do_is_one_line(flags, expected, tiny_mnist, tmp_path):
+    done = run("cnn_train", "--model", "deep", *flags, "--data-dir", tiny_mnist, "--out",
+               tmp_path / "new", expect=2)
+    assert expected in done.stderr and not (tmp_path / "new").exists()
+
+
+def test_shifted_digits_move_whole_and_as_the_mini_batch_decides():
+    images = np.random.default_rng(0).random((60, 1, 6, 5))
+    shifted = cnn_train.Shifted(images, 2, seed=3)
+    assert len(shifted) == 60
+    order, more = np.random.default_rng(1).permutation(60), np.random.default_rng(2).permutation(60)
+    moves = set()
+    for index, image in zip(order, shifted[order]):
+        padded = np.pad(images[index, 0], 2)
+        found = [(i, j) for i in range(5) for j in range(5)
+                 if (padded[i:i + 6, j:j + 5] == image[0]).all()]
+        assert len(found) == 1 and image.shape == (1, 6, 5)
+        moves |= set(found)
+    assert len(moves) > 15                      # of 25
+    np.testing.assert_array_equal(shifted[order], shifted[order])
+    back, other = np.argsort(order), np.argsort(more)
+    assert (shifted[order][back] != shifted[more][other]).any(axis=(1, 2, 3)).mean() > 0.8
+    assert (shifted[order] != cnn_train.Shifted(images, 2, seed=4)[order]).any()
+    np.testing.assert_array_equal(cnn_train.Shifted(images, 0, seed=3)[order], images[order])
 
 
 def test_a_filter_that_does_not_fit_is_one_line(tiny_mnist, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from checkpoint import CheckpointError
 from cnn import ConvNet
-from fc_net import TwoLayerNet
+from fc_net import FullyConnectedNet, TwoLayerNet
 from optim import one_cycle
 from solver import DivergedError, Solver
 
@@ -37,6 +37,14 @@ def small_solver(data=None, **options):
     return Solver(TwoLayerNet(6, 5, 3, rng=1), data or small_data(), **options)
 
 
+def norm_solver(model=FullyConnectedNet, **options):
+    """A training with batch normalisation, and dropout, which draws random numbers too."""
+    options = {"update_rule": "adam", "optim_config": {"learning_rate": 0.01}, "batch_size": 10,
+               "num_epochs": 3, "seed": 7, "metric": best_at_first, **options}
+    return Solver(model([5], 6, 3, dropout_keep_ratio=0.8, normalization="batchnorm", rng=1),
+                  small_data(), **options)
+
+
 class Recorder:
     """A model that notes which samples it was trained on."""
 
@@ -52,7 +60,12 @@ class Recorder:
 
 
 def assert_same_training(a, b):
-    """Parameters, best parameters, state and histories are equal to the last bit."""
+    """Parameters, best parameters, states and histories are equal to the last bit."""
+    assert a.best_state.keys() == b.best_state.keys()
+    for name in a.best_state:
+        np.testing.assert_array_equal(a.model.state[name], b.model.state[name])
+        np.testing.assert_array_equal(a.best_state[name], b.best_state[name])
+        np.testing.assert_array_equal(a._last_state[name], b._last_state[name])
     for name in a.model.params:
         np.testing.assert_array_equal(a.model.params[name], b.model.params[name])
         np.testing.assert_array_equal(a.best_params[name], b.best_params[name])
@@ -291,6 +304,77 @@ def test_a_model_that_draws_random_numbers_resumes_to_the_same(shares, tmp_path)
     assert resumed.resume() and resumed.epoch == 2
     resumed.train()
     assert_same_training(whole, resumed)
+
+
+# ---------------------------------------------------------------- batch normalisation
+
+def test_the_best_parameters_come_with_the_state_of_their_epoch():
+    one, three = norm_solver(num_epochs=1), norm_solver()
+    one.train()
+    three.train()
+    assert three.val_acc_history[0] == max(three.val_acc_history) == three.best_val_acc
+    assert set(three.best_state) == {"running_mean1", "running_var1"}
+    for name, value in one.model.state.items():
+        np.testing.assert_array_equal(three.best_state[name], value)
+        np.testing.assert_array_equal(three.model.state[name], value)
+        assert (three._last_state[name] != value).all()
+        three.model.state[name][:] = 0
+        np.testing.assert_array_equal(three.best_state[name], value)
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 7, 12])
+def test_running_values_are_resumed(tmp_path, stop_after):
+    class Interrupts(FullyConnectedNet):
+        calls = 0
+
+        def loss(self, X, y=None):
+            if y is not None:
+                Interrupts.calls += 1
+                if Interrupts.calls == stop_after:
+                    signal.raise_signal(signal.SIGINT)
+            return super().loss(X, y)
+
+    whole, stopped, resumed = norm_solver(), norm_solver(
+        Interrupts, checkpoint=tmp_path / "run.npz"), norm_solver(checkpoint=tmp_path / "run.npz")
+    whole.train()
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    assert len(stopped.loss_history) == stop_after
+    assert resumed.resume()
+    resumed.train()
+    assert_same_training(whole, resumed)
+
+
+def test_running_values_go_on_where_they_were_when_a_training_is_extended(tmp_path):
+    whole, short = norm_solver(num_epochs=4), norm_solver(checkpoint=tmp_path / "run.npz")
+    resumed = norm_solver(checkpoint=tmp_path / "run.npz", num_epochs=4)
+    whole.train()
+    short.train()
+    short.save_checkpoint()                     # the best ones are in the model by now
+    resumed.resume()
+    resumed.train()
+    assert_same_training(whole, resumed)
+    short.num_epochs = 4
+    short.train()
+    assert_same_training(whole, short)
+
+
+def test_a_new_training_starts_from_the_running_values_of_the_best(tmp_path):
+    first, other = norm_solver(checkpoint=tmp_path / "run.npz"), norm_solver(seed=9)
+    first.train()
+    other.start_from(tmp_path / "run.npz")
+    for name, value in first.best_state.items():
+        np.testing.assert_array_equal(other.model.state[name], value)
+        assert not np.array_equal(first._last_state[name], value)
+    plain = small_solver()
+    with pytest.raises(CheckpointError, match=r"gamma1 is \(5,\) there, missing here"):
+        plain.start_from(tmp_path / "run.npz")
+
+
+def test_a_model_whose_loss_keeps_a_state_has_one_share():
+    with pytest.raises(ValueError, match="shares expects 1 for a model with batch normalisation, "
+                                         ".* got 2"):
+        norm_solver(shares=2)
 
 
 # ---------------------------------------------------------------- shares of a mini-batch
