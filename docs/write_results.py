@@ -120,6 +120,7 @@ BLEU = "Flickr8k: loss per word {val_loss_per_word:.2f}, BLEU-4 {bleu_beam[3]:.3
 EXPERIMENTS = {                 # the rows of README's table
     "mnist_train": ("two-layer network", ACCURACY),
     "cnn_train": ("convolutional network", ACCURACY),
+    "cnn_deep": ("deep convolutional network", ACCURACY),
     "captions_rnn": ("captions, RNN", BLEU),
     "captions_lstm": ("captions, LSTM", BLEU),
     "transfer_squeezenet": ("transfer learning", "fine-tuned {finetune[val_accuracy]:.2%}, frozen "
