@@ -52,10 +52,10 @@ def arguments(argv=None):
             ("--hidden-dim", ByModel(100, 128), "units of the fully connected layer")):
         parser.add_argument(flag, type=experiment.positive_integer, default=default, metavar="N",
                             help=meaning)
-    parser.add_argument("--shift", type=experiment.natural_number, default=ByModel(0, 2),
+    parser.add_argument("--shift", type=experiment.natural_number, default=ByModel(0, 1),
                         metavar="N", help="in training each digit is moved by up to N pixels, up "
                         "or down and left or right")
-    experiment.training_flags(parser, update_rule="adam", learning_rate=ByModel(0.004, 0.006),
+    experiment.training_flags(parser, update_rule="adam", learning_rate=ByModel(0.004, 0.012),
                               batch_size=100, shares=ByModel(2, 1), reg=0.0)
     args = experiment.parse(parser, argv, quick={"epochs": 2})
     return argparse.Namespace(**{
