@@ -152,9 +152,9 @@ def reuse_memory():
     """Tell glibc to keep freed memory for the next array; nothing where there is no glibc.
 
     By default it returns large freed blocks to Linux, and the next array of that size costs more
-    in page faults than in arithmetic ("bare/ours" in docs/performance.md): without this call a step
-    of the CNN takes 1.6 times as long, one of the captioning RNN 1.05 times. The price is that a process keeps its peak memory, which rises by at most 2 MB in
-    those workloads. Has no effect on arrays that exist already, so call it first.
+    in page faults than in arithmetic: "bare/ours" in docs/performance.md says how many times as
+    long a step takes without this call. The price is that a process keeps its peak memory. Has no
+    effect on arrays that exist already, so call it first.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt, mmap_threshold, trim_threshold = ctypes.CDLL(None).mallopt, -3, -1
