@@ -226,18 +226,24 @@ def _column_blocks(x, w, grid):
     (N, C, H, _), (rows, cols) = x.shape, grid
     blocks = _blocks(N, w[0].size * rows.outputs * cols.outputs * x.itemsize)
     size = blocks[0].stop
-    # What is padding is 0 from here on: no block writes there.
+    # What is padding is 0 from here on: no block writes there. Row k of an image is at
+    # [k % stride, k // stride] of `shifted`, so that the rows of a window are one long run.
+    stride = rows.met[0][1].step
     empty = np.zeros if rows.pad or cols.pad else np.empty
-    shifted = empty((size, C, cols.window, H, cols.outputs), x.dtype)
+    shifted = empty((size, C, cols.window, stride, -(-H // stride), cols.outputs), x.dtype)
     columns = empty((size, C, rows.window, cols.window, rows.outputs, cols.outputs), x.dtype)
     for block in blocks:
         images = block.stop - block.start
         # First every shift by a column of the window, then every shift by a row: two copies
         # in long runs take half the time of one in short runs.
-        for j, (outputs, pixels) in enumerate(cols.met):
-            shifted[:images, :, j, :, outputs] = x[block, :, :, pixels]
+        for rest in range(min(stride, H)):
+            xrows = x[block, :, rest::stride]
+            for j, (outputs, pixels) in enumerate(cols.met):
+                shifted[:images, :, j, rest, :xrows.shape[2], outputs] = xrows[:, :, :, pixels]
         for i, (outputs, pixels) in enumerate(rows.met):
-            columns[:images, :, i, :, outputs] = shifted[:images, :, :, pixels]
+            first, rest = divmod(pixels.start, stride)
+            run = slice(first, first + outputs.stop - outputs.start)
+            columns[:images, :, i, :, outputs] = shifted[:images, :, :, rest, run]
         yield block, columns[:images].reshape(images, w[0].size, rows.outputs * cols.outputs)
 
 

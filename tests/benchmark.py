@@ -31,7 +31,7 @@ How it measures:
   without doing less arithmetic. The floor is the ratio that would be left if only that were needed.
 * "extra MB" is the peak of memory (tracemalloc, in a process of its own) beyond what was
   there before and the results: for W1, W2, W4 and W5 of the whole step, intermediate
-  activations included; for W3a and W3b of the convolution. A line below the tables measures
+  activations included; for W3 of the convolution. A line below the tables measures
   the convolution of W2 alone, and with ten times the batch.
 
 Ratios under 1 are faster than PyTorch.
@@ -144,15 +144,16 @@ class DigitNet:
 class Convolution:
     """Forward and backward, with both gradients."""
 
-    def __init__(self, x_shape, w_shape):
+    def __init__(self, x_shape, w_shape, stride=1, pad=0):
         self.x, self.w = normal(*x_shape), normal(*w_shape)
-        N, _, H, W = x_shape
-        F, _, HH, WW = w_shape
-        self.dout = normal(N, F, H - HH + 1, W - WW + 1)
+        self.conv_param = {"stride": stride, "pad": pad}
+        (N, _, *sizes), (F, _, *windows) = x_shape, w_shape
+        OH, OW = (1 + (size + 2 * pad - window) // stride for size, window in zip(sizes, windows))
+        self.dout = normal(N, F, OH, OW)
 
     def numpy_step(self):
         def step():
-            out, cache = layers.conv_forward(self.x, self.w)
+            out, cache = layers.conv_forward(self.x, self.w, None, self.conv_param)
             return out, layers.conv_backward(self.dout, cache)
         return step
 
@@ -163,7 +164,8 @@ class Convolution:
 
         def step():
             x.grad = w.grad = None
-            torch.nn.functional.conv2d(x, w).backward(dout)
+            torch.nn.functional.conv2d(x, w, stride=self.conv_param["stride"],
+                                       padding=self.conv_param["pad"]).backward(dout)
         return step
 
     @property
@@ -244,6 +246,8 @@ WORKLOADS = {
     "W2-dx": lambda: DigitNet(convolution=True, input_gradient=True),
     "W3a": lambda: Convolution((64, 32, 28, 28), (64, 32, 3, 3)),
     "W3b": lambda: Convolution((32, 3, 64, 64), (32, 3, 5, 5)),
+    "W3a-s2": lambda: Convolution((64, 32, 28, 28), (64, 32, 3, 3), stride=2, pad=1),
+    "W3b-s2": lambda: Convolution((32, 3, 64, 64), (32, 3, 5, 5), stride=2, pad=1),
     "W4-25": lambda: Captions(25),
     "W4-100": lambda: Captions(100),
     "W5": lambda: Captions(100, sampling=True),
