@@ -308,7 +308,8 @@ class Solver:
     def _repr_html_(self):
         """A table of the epochs, as notebooks show it."""
         name, form = ("accuracy", ".2%") if self.metric is accuracy else ("metric", ".4f")
-        rows = [f"<th>epoch</th><th>mean loss</th><th>training {name}</th><th>validation {name}</th>"]
+        rows = [f"<th>epoch</th><th>mean loss</th><th>training {name}</th>"
+                f"<th>validation {name}</th>"]
         for epoch, accuracies in enumerate(zip(self.train_acc_history, self.val_acc_history)):
             steps = slice(epoch * self.batches_per_epoch, (epoch + 1) * self.batches_per_epoch)
             row = (epoch + 1, f"{np.mean(self.loss_history[steps]):.4f}",

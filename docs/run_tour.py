@@ -86,8 +86,8 @@ def main(argv=None):
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     for number, (cell, outputs) in enumerate(zip(code_cells(notebook), run(notebook)), start=1):
         cell.update(execution_count=number, outputs=outputs)
-    text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-    NOTEBOOK.write_text(text, encoding="utf-8")
+    text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    NOTEBOOK.write_text(text, encoding="utf-8", newline="\n")
     print(f"{NOTEBOOK}: {len(notebook['cells'])} cells, {len(text) / 1e3:.0f} kB")
 
 
