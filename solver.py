@@ -302,6 +302,21 @@ class Solver:
         metrics = f"  {self.metrics_text(self)}" if self.val_acc_history else ""
         return f"epoch {self.epoch + within}/{self.num_epochs}  loss {loss:{digits}}{metrics}"
 
+    def __repr__(self):
+        return f"<Solver: {self.describe() if self.loss_history else 'not trained yet'}>"
+
+    def _repr_html_(self):
+        """A table of the epochs, as notebooks show it."""
+        name, form = ("accuracy", ".2%") if self.metric is accuracy else ("metric", ".4f")
+        rows = [f"<th>epoch</th><th>mean loss</th><th>training {name}</th>"
+                f"<th>validation {name}</th>"]
+        for epoch, accuracies in enumerate(zip(self.train_acc_history, self.val_acc_history)):
+            steps = slice(epoch * self.batches_per_epoch, (epoch + 1) * self.batches_per_epoch)
+            row = (epoch + 1, f"{np.mean(self.loss_history[steps]):.4f}",
+                   *(f"{value:{form}}" for value in accuracies))
+            rows.append("".join(f"<td>{value}</td>" for value in row))
+        return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
     def still_guessing(self):
         """A line for a training that has learned nothing in its first epoch, else ''."""
         if self.epoch != 1 or self.batches_done or self.metric is not accuracy:

@@ -123,7 +123,7 @@ class Report:
         for name, verdict in self.verdicts.items():
             said = "<br>".join(map(html.escape, details(verdict)))
             rows.append(f'<tr><td style="text-align:left"><code>{name}</code></td>'
-                        f'<td style="color:{COLOURS[verdict.status][1]};font-weight:bold">'
+                        f'<td style="background-color:{COLOURS[verdict.status][1]};color:white">'
                         f'{MARKS[verdict.status]}</td><td style="text-align:left">{said}</td></tr>')
         said = "<br>".join(map(html.escape, [self.summary(), *self.legend()]))
         return f"<table>{''.join(rows)}</table><p>{said}</p>"

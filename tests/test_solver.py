@@ -1,5 +1,6 @@
 """The Solver: whole epochs, histories, the best parameters, checkpoints, interruptions."""
 import os
+import re
 import signal
 import threading
 import traceback
@@ -761,6 +762,21 @@ def test_what_is_said_of_an_epoch_can_be_chosen(capsys):
     small_solver(verbose=True, metrics_text=lambda solver: f"epochs: {solver.epoch}").train()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all("  epochs: " in line and "val" not in line for line in lines)
+
+
+def test_a_notebook_shows_a_table_of_the_epochs():
+    solver = small_solver()
+    assert "<td>" not in solver._repr_html_() and "not trained yet" in repr(solver)
+    solver.train()
+    page = solver._repr_html_()
+    assert re.findall("<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", page) == [
+        (f"{n + 1}", f"{np.mean(solver.loss_history[5 * n:5 * n + 5]):.4f}",
+         f"{solver.train_acc_history[n]:.2%}", f"{solver.val_acc_history[n]:.2%}") for n in range(3)]
+    assert "validation accuracy" in page and solver.describe() in repr(solver)
+
+    solver = small_solver(metric=best_at_first)
+    solver.train()
+    assert "validation metric" in solver._repr_html_() and "%" not in solver._repr_html_()
 
 
 def test_a_loss_that_explodes_is_short(capsys):
