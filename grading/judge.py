@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from .contract import TOLERANCE, Raised, Truth, other_values
+from .contract import TOLERANCE, Following, Raised, Truth, other_values
 from .worker import GARBLED, At, Direct, Ended, Given, Process, described
 
 SMALL = 500                 # numbers in a case; properties are looked at in these alone
@@ -676,6 +676,8 @@ class Published(Trial):
         if reply.error:
             self.threw(reply.error)
             return
+        self.seen = {truth.leader: truth.kept for truth in case.truth.values()
+                     if isinstance(truth, Following)}
         self.compare(self.entries(reply.seen["result"], self.function.outputs))
         given = {**douts_of(self.function, case), **cache_of(case)}
         self.must_be_kept(fresh_entries(case, given), reply.seen)
