@@ -23,7 +23,7 @@ import rnn_layers
 from grading import (answers, contract, judge, mistakes, more_mistakes, references, report,
                      worker)
 from grading.courses import COURSES, course, course_of, pair
-from mistaken_layers import one_or_all, with_slip
+from mistaken_layers import one_or_all, subject_of, subject_with, with_slip
 from test_grading_key import found, is_weak, same, severity
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -60,9 +60,10 @@ def test_a_file_in_the_form_of_the_course_passes(name):
     assert verdict.status == "pass", verdict
 
 
-@pytest.mark.parametrize("name", functions_in(source_of("other_layers")))
-def test_other_ways_to_write_them_pass(name):
-    source = source_of("other_layers")
+@pytest.mark.parametrize("file, name", [(file, name) for file in ("other_layers", "unusual_layers")
+                                        for name in functions_in(source_of(file))])
+def test_other_ways_to_write_them_pass(file, name):
+    source = source_of(file)
     words = re.search(rf"^# warn {name}: (.*)$", source, re.MULTILINE)
     verdict = verdict_on(name, functions_in(source))
     assert verdict.status == ("warn" if words else "pass"), verdict
@@ -330,6 +331,34 @@ def test_every_mistake_is_planted_by_a_test():
     assert {*WRITTEN, *(mistake.name for mistake in PLANTED)} == MISTAKES.keys()
 
 
+# (how a mask is drawn, out, dx that is not divided by p)
+NOT_DIVIDED = ((MASK, "x * mask", "dout * (mask != 0)"),
+               (MASK, "x * mask", "np.where(mask, dout, 0)"),
+               ("np.random.rand(*x.shape) < p", "x * mask / p", "dout * mask"),
+               ("(np.random.rand(*x.shape) < p).astype(x.dtype)", "x * mask / p", "dout * mask"),
+               ("np.random.binomial(1, p, x.shape)", "x / p * mask", "dout * mask"),
+               ("np.random.rand(*x.shape) > p", "np.where(mask, 0, x / p)", "dout * ~mask"))
+
+
+@pytest.mark.parametrize("mask, out, dx", NOT_DIVIDED)
+def test_dropout_that_is_not_divided_on_the_way_back_is_named(mask, out, dx):
+    way_there = functions_in(rewritten("layers", "dropout_forward", (MASK, mask),
+                                       ("x * mask", out)))
+    way_back = functions_in(rewritten("layers", "dropout_backward", (ON_THE_WAY_BACK, f"({dx})")))
+    both = {**way_back, "dropout_forward": way_there["dropout_forward"]}
+    assert verdict_on("dropout_forward", both).status == "pass"
+    named = verdict_on("dropout_backward", both).mistakes
+    assert named == ("dropout_backward_does_not_divide",)
+
+
+def test_it_is_named_without_a_forward_pass():
+    """There the mask is known from the published cache."""
+    source = rewritten("layers", "dropout_backward", (ON_THE_WAY_BACK, "(dout * (mask > 0))"))
+    alone = {"dropout_backward": functions_in(source)["dropout_backward"]}
+    named = verdict_on("dropout_backward", alone).mistakes
+    assert named == ("dropout_backward_does_not_divide",)
+
+
 def test_time_in_front_is_told():
     def rnn_forward(x, h0, Wx, Wh, b):
         h = [h0]
@@ -446,6 +475,28 @@ def test_known_mistakes_are_named(mistake):
     name, functions = planted(mistake)
     verdict = verdict_on(name, functions)
     assert verdict.status == "fail" and mistake.name in verdict.mistakes, verdict
+
+
+CALLED = {function.known_as: name for name, function in reversed(COURSE.items())}
+SHARED = [mistake for mistake in mistakes.MISTAKES if mistake.function in CALLED]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mistake", [
+    pytest.param(mistake, marks=pytest.mark.slow if number % 40 else (),
+                 id=f"{mistake.function}-{mistake.name}")
+    for number, mistake in enumerate(SHARED)])
+def test_mistakes_of_both_courses_are_named_in_this_form_too(mistake):
+    subject = subject_of(mistake.function).name
+    functions = subject_with(subject, mistake)
+    if subject in ("rnn", "lstm"):
+        functions = dict(zip(functions, batch_first(*functions.values())))
+    verdict = verdict_on(CALLED[mistake.function],
+                         {CALLED[name]: function for name, function in functions.items()})
+    if verdict.status == "warn":
+        assert is_weak(mistake.name), verdict
+    else:
+        assert verdict.status == "fail" and mistake.name in verdict.mistakes, verdict
 
 
 def test_a_key_from_a_file_is_the_same(tmp_path):
