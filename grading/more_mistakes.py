@@ -9,7 +9,7 @@ import numpy as np
 
 from . import mistakes
 from . import references as right
-from .contract import Dropped, Following
+from .contract import Dropped, Exact, Following
 from .mistakes import OTHER_CACHE, Mistake, cut_short, entries, only
 
 # ---------------------------------------------------------------- normalisation
@@ -269,6 +269,11 @@ def followed(dx):
     return Following(dx, np.ones(dx.shape, bool), "out")
 
 
+def in_full(dout, p):
+    """dout / p: wrong wherever a number is dropped, which the case cannot tell beforehand."""
+    return Exact(dout / p) if p < 1 else dout
+
+
 NOT_DIVIDED = "what is kept is not divided by p: out = x·mask / p keeps the mean"
 P_IS_KEPT = "p is taken for the probability to drop: it is the probability to keep a number"
 DROPOUT = entries(
@@ -296,7 +301,7 @@ DROPOUT = entries(
     ("dropout_backward_forgets_the_mask", "dx", "the mask is not applied on the way back: dx = "
      "dout·mask", lambda dout: dout),
     ("dropout_backward_divides_without_the_mask", "dx", "dout is divided by p, and the mask is not "
-     "applied on the way back: dx = dout·mask", on_the_way_back(lambda dout, p: dout / p)),
+     "applied on the way back: dx = dout·mask", on_the_way_back(in_full)),
     ("dropout_backward_does_not_divide", "dx", "the mask is applied, but dout is not divided by p, "
      "as x was", on_the_way_back(lambda dout, p: followed(dout))),
     ("dropout_backward_divides_twice", "dx", "dout is divided by p twice: the mask is divided "

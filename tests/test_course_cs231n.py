@@ -133,6 +133,12 @@ def test_the_seed_decides_on_the_mask():
     assert verdict.status == "fail" and "other numbers with the same seed" in verdict.diagnosis
 
 
+def test_a_seed_that_is_left_over_is_seen():
+    always = dropout_with(lambda shape, p, seed: of_default_rng(shape, p, seed or 231))
+    verdict = verdict_on("dropout_forward", always)
+    assert verdict.status == "fail" and "same numbers in every call" in verdict.diagnosis, verdict
+
+
 def test_a_share_that_is_not_p_is_seen():
     few = dropout_with(lambda shape, p, seed: of_default_rng(shape, p * p, seed) * 1.0)
     verdict = verdict_on("dropout_forward", few)
@@ -357,6 +363,14 @@ def test_it_is_named_without_a_forward_pass():
     alone = {"dropout_backward": functions_in(source)["dropout_backward"]}
     named = verdict_on("dropout_backward", alone).mistakes
     assert named == ("dropout_backward_does_not_divide",)
+
+
+def test_running_values_are_not_taken_for_a_memory():
+    """Here out depends on bn_param, which every call changes."""
+    source = rewritten("layers", "batchnorm_forward",
+                       ("(x - mu) / std", "(x - running_mean) / std"))
+    verdict = verdict_on("batchnorm_forward", functions_in(source))
+    assert verdict.status == "fail" and "remembers" not in verdict.diagnosis, verdict
 
 
 def test_time_in_front_is_told():
