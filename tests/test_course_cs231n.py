@@ -178,7 +178,8 @@ SLIPS = {       # (file, function): [(the right text, the wrong text, words of t
         ("np.sum(margins) / N", "np.sum(margins)", "summed over the batch"),
         ("    dx /= N\n", "", "dx is not divided by N"),
         ("+ 1.0", "", "margin of 1 is left out"),
-        ("dx[np.arange(N), y] -= num_pos", "dx[np.arange(N), y] -= 1", "gets -1/N")],
+        ("dx[np.arange(N), y] -= num_pos", "dx[np.arange(N), y] -= 1", "gets -1/N"),
+        ("dx[np.arange(N), y] -= num_pos", "dx[:, y] -= num_pos", "whole columns")],
     ("layers", "batchnorm_forward"): [
         ("var = x.var(axis=0)", "var = x.var(axis=0, ddof=1)", "divided by N - 1"),
         ("np.sqrt(var + eps)", "np.sqrt(var) + eps", "outside of the root"),
@@ -196,6 +197,8 @@ SLIPS = {       # (file, function): [(the right text, the wrong text, words of t
     ("layers", "batchnorm_backward"): [
         (" + dmu / N", "", "by way of the mean is left out"),
         (" + dvar * 2 * (x - mu) / N", "", "by way of the variance is left out"),
+        ("+ dmu / N", "+ dmu", "by way of the mean is not divided by the number N"),
+        ("(x - mu) / N", "(x - mu)", "by way of the variance is not divided by the number N"),
         ("* -0.5 *", "* 0.5 *", "sign of what goes by way of the variance"),
         ("* -0.5 *", "* -1 *", "twice as large"),
         ("dout * xhat", "dout * x", "normalised x̂, not x"),
