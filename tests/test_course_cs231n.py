@@ -74,7 +74,7 @@ def batch_first(forward, backward):
     """Recurrent layers of ours with the batch in front."""
     def forward_pass(x, *others):
         h, cache = forward(x.swapaxes(0, 1), *others)
-        return h.swapaxes(0, 1), cache
+        return h.swapaxes(0, 1) if h.ndim == 3 else h, cache    # a wrong one may be one state
 
     def backward_pass(dh, cache):
         dx, *others = backward(dh.swapaxes(0, 1), cache)
