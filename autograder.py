@@ -225,7 +225,8 @@ def grade_files(options):
     graded = Report(judge.grade(homes, names, key, on_verdict=show, **options.limits),
                     options.seed)
     if options.json:
-        report.write_json(options.json, report.as_json(graded, points, set(homes.values())))
+        report.write_json(options.json, report.as_json(graded, points, set(homes.values()),
+                                                       options.course))
     if not homes:
         print("autograder.py: error: there is nothing to grade in what was given:",
               hint or "--list shows which functions can be graded", file=sys.stderr)

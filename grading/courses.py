@@ -142,15 +142,19 @@ DEFAULT = "eecs545"
 COURSES = {DEFAULT: EECS545, "cs231n": CS231N}
 
 
-def only_in(name):
-    """The names of functions that this course asks for and no other one."""
-    return {function for function in COURSES[name].functions
-            if sum(function in other.functions for other in COURSES.values()) == 1}
-
-
 def course_of(found, name):
-    """The name of another course whose functions were found where none of this one's own were, or
-    None."""
-    own = {other: len(only_in(other) & set(found)) for other in COURSES}
-    likely = max(own, key=own.get)
-    return likely if own[likely] and not own[name] else None
+    """The name of another course that the functions which were found fit better, or None.
+
+    What both courses have, each under its own name, tells most: svm_loss, for which one of them
+    alone asks, may stand in any file.
+    """
+    def speaks_for(course, other):
+        """What was found that a course asks for and another one does not: how much of it the other
+        one calls by another name, and how much it is in all."""
+        functions, others = COURSES[course].functions, COURSES[other].functions
+        alone = [functions[one] for one in found if one in functions and one not in others]
+        subjects = {function.subject for function in others.values()}
+        return sum(function.subject in subjects for function in alone), len(alone)
+
+    better = [other for other in COURSES if speaks_for(other, name) > speaks_for(name, other)]
+    return max(better, key=lambda other: speaks_for(other, name), default=None)

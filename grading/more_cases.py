@@ -122,7 +122,12 @@ def batchnorm_draw(rng, N, D):
 
 
 def add_batchnorm_modes(cases, rng, x, gamma, beta):
-    """Default parameters; running values that are not there yet; the mode "test"."""
+    """Default parameters; running values that are not there yet; the mode "test".
+
+    That mode is judged forwards only: CS231n's template fills the cache in the mode "train", its
+    notebooks and its networks call the backward pass after nothing else, and right solutions leave
+    None in the cache there.
+    """
     D, known = len(gamma), known_gradients(cases.layer.name)
     cases.add("the first batch, default parameters", x, gamma, beta, {"mode": "train"})
     cases.add("momentum 0.9", x, gamma, beta, bn_param_of(rng, D, momentum=0.9))

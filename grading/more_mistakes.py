@@ -9,7 +9,7 @@ import numpy as np
 
 from . import mistakes
 from . import references as right
-from .contract import Dropped, Following
+from .contract import Dropped, Exact, Following
 from .mistakes import OTHER_CACHE, Mistake, cut_short, entries, only
 
 # ---------------------------------------------------------------- normalisation
@@ -108,6 +108,10 @@ def gradient_slips(layer, gradients, fold):
              {"by_mean": 0, "by_variance": 0})):
         yield (f"{layer}_{name}", "dx", f"what goes to x by way of the {words}",
                partial(gradients, **changes))
+    for name, rest in (("mean", "dμ / N"), ("variance", "dσ²·2·(x - μ) / N")):
+        yield (f"{layer}_does_not_divide_the_{name}", "dx", f"what goes to x by way of the {name} "
+               f"is not divided by the number N of values that it is taken of: {rest}",
+               partial(gradients, **{f"of_{name}": np.sum}))
     yield (f"{layer}_turns_the_variance_around", "dx", "the sign of what goes by way of the "
            "variance is wrong: dσ² = Σ dx̂·(x - μ)·(-½)·(σ² + eps)^(-3/2)",
            partial(gradients, by_variance=-1))
@@ -269,6 +273,11 @@ def followed(dx):
     return Following(dx, np.ones(dx.shape, bool), "out")
 
 
+def in_full(dout, p):
+    """dout / p: wrong wherever a number is dropped, which the case cannot tell beforehand."""
+    return Exact(dout / p) if p < 1 else dout
+
+
 NOT_DIVIDED = "what is kept is not divided by p: out = x·mask / p keeps the mean"
 P_IS_KEPT = "p is taken for the probability to drop: it is the probability to keep a number"
 DROPOUT = entries(
@@ -296,7 +305,7 @@ DROPOUT = entries(
     ("dropout_backward_forgets_the_mask", "dx", "the mask is not applied on the way back: dx = "
      "dout·mask", lambda dout: dout),
     ("dropout_backward_divides_without_the_mask", "dx", "dout is divided by p, and the mask is not "
-     "applied on the way back: dx = dout·mask", on_the_way_back(lambda dout, p: dout / p)),
+     "applied on the way back: dx = dout·mask", on_the_way_back(in_full)),
     ("dropout_backward_does_not_divide", "dx", "the mask is applied, but dout is not divided by p, "
      "as x was", on_the_way_back(lambda dout, p: followed(dout))),
     ("dropout_backward_divides_twice", "dx", "dout is divided by p twice: the mask is divided "
@@ -449,6 +458,14 @@ def hinge_gradient(x, y, *, counted, among=lambda counted, wrong: counted):
     return (wrong - right_class * total) / len(x)
 
 
+def in_whole_columns(x, y):
+    """dx where the numbers of counted classes are taken off dx[:, y]."""
+    counted = (right.margins(x, y) > 0) * (1 - right.one_hot(y, x.shape[1]))
+    dx = counted.copy()
+    dx[:, y] -= counted.sum(axis=1)
+    return dx / len(x)
+
+
 NOT_AT_0 = ("margins that are cut off to 0 are counted: count those that are greater than 0, not "
             "those that are at least 0")
 RIGHT_CLASS = "the right class is counted as well: its margin is always 1, and costs nothing"
@@ -485,6 +502,8 @@ HINGE = entries(
     ("svm_subtracts_1_for_the_right_class", "dx", "the right class gets -1/N: it is minus the "
      "number of classes that are counted, over N", lambda x, y, dx: np.where(
          right.one_hot(y, x.shape[1]) > 0, -1 / len(x), dx)),
+    ("svm_takes_off_whole_columns", "dx", "dx[:, y] are whole columns: the right class of each "
+     "sample is dx[np.arange(N), y]", in_whole_columns),
     ("svm_turns_dx_around", "dx", "the sign of dx is wrong", lambda dx: -dx),
 )
 

@@ -205,14 +205,15 @@ def normalised(x, axis, eps, *, variance_of=np.var, root=under_the_root, mean_of
     return (x - mean_of(x, axis=axis, keepdims=True)) / root(variance, eps)
 
 
-def normalised_gradient(x, dx_hat, axis, eps, *, by_mean=1, by_variance=1):
+def normalised_gradient(x, dx_hat, axis, eps, *, by_mean=1, by_variance=1, of_mean=np.mean,
+                        of_variance=np.mean):
     """dx of x̂ = normalised(x), given dx̂: what goes straight, by way of μ and by way of σ².
 
     The keywords are there to be tampered with, by the table of mistakes.
     """
     x_hat, sigma = normalised(x, axis, eps), np.sqrt(x.var(axis=axis, keepdims=True) + eps)
-    through_mean = dx_hat.mean(axis=axis, keepdims=True)
-    through_variance = x_hat * (dx_hat * x_hat).mean(axis=axis, keepdims=True)
+    through_mean = of_mean(dx_hat, axis=axis, keepdims=True)
+    through_variance = x_hat * of_variance(dx_hat * x_hat, axis=axis, keepdims=True)
     return (dx_hat - by_mean * through_mean - by_variance * through_variance) / sigma
 
 

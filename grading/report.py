@@ -214,11 +214,11 @@ def finite(value):
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def as_json(report, points, files):
+def as_json(report, points, files, course):
     """What --json writes; docs/teaching.md describes the fields. files are paths."""
     results = {name: {field: finite(value) for field, value in dataclasses.asdict(verdict).items()
                       if field != "name"} for name, verdict in report.verdicts.items()}
-    return {"version": version(), "seed": report.seed,
+    return {"version": version(), "course": course, "seed": report.seed,
             "files": {path.name: sha256(path) for path in sorted(files) if path.is_file()},
             **worth(report, points), "results": results}
 
@@ -445,16 +445,17 @@ def grade_submission(path, names, points, key_of, options):
                 "There is no .py file in the submission."
             homes = homes_of(names, files, key.functions)
             verdicts = judge.grade(homes, names, key, **options)
-            return {"note": note, **as_json(Report(verdicts, seed), points, files)}
+            return {"note": note, **as_json(Report(verdicts, seed), points, files, key.course)}
     except (ValueError, OSError) as error:
-        return not_graded(names, points, seed, str(error))
+        return not_graded(names, points, key_of, str(error))
 
 
-def not_graded(names, points, seed, note):
+def not_graded(names, points, key_of, note):
     """The record of a submission that could not be graded."""
+    seed, _, course = key_of
     verdicts = {name: judge.Verdict(name, "missing", "the submission could not be graded")
                 for name in names}
-    return {"note": note, **as_json(Report(verdicts, seed), points, [])}
+    return {"note": note, **as_json(Report(verdicts, seed), points, [], course)}
 
 
 def report_of(record):
@@ -514,7 +515,7 @@ def grade_class(students, out, names, points, key_of, options, brief=False):
     graded = each_in_a_process(grade_submission, tasks, workers)
     for done, (student, record) in enumerate(graded, start=1):
         record = {"fingerprint": prints[student], **record} if record else \
-            not_graded(names, points, seed, "The grader was ended while grading it.")
+            not_graded(names, points, key_of, "The grader was ended while grading it.")
         write_json(out / "students" / f"{student}.json", {"student": student, **record})
         seconds = time.monotonic() - started
         print(f"{done} of {len(tasks)}  {student}: {len(report_of(record).right)} of {len(names)} "

@@ -20,9 +20,10 @@ import layers
 import norm_layers
 import optim
 import rnn_layers
-from grading import answers, contract, judge, mistakes, more_mistakes, references, worker
-from grading.courses import COURSES, course, pair
-from mistaken_layers import one_or_all, with_slip
+from grading import (answers, contract, judge, mistakes, more_mistakes, references, report,
+                     worker)
+from grading.courses import COURSES, course, course_of, pair
+from mistaken_layers import one_or_all, subject_of, subject_with, with_slip
 from test_grading_key import found, is_weak, same, severity
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -59,9 +60,10 @@ def test_a_file_in_the_form_of_the_course_passes(name):
     assert verdict.status == "pass", verdict
 
 
-@pytest.mark.parametrize("name", functions_in(source_of("other_layers")))
-def test_other_ways_to_write_them_pass(name):
-    source = source_of("other_layers")
+@pytest.mark.parametrize("file, name", [(file, name) for file in ("other_layers", "unusual_layers")
+                                        for name in functions_in(source_of(file))])
+def test_other_ways_to_write_them_pass(file, name):
+    source = source_of(file)
     words = re.search(rf"^# warn {name}: (.*)$", source, re.MULTILINE)
     verdict = verdict_on(name, functions_in(source))
     assert verdict.status == ("warn" if words else "pass"), verdict
@@ -72,7 +74,7 @@ def batch_first(forward, backward):
     """Recurrent layers of ours with the batch in front."""
     def forward_pass(x, *others):
         h, cache = forward(x.swapaxes(0, 1), *others)
-        return h.swapaxes(0, 1), cache
+        return h.swapaxes(0, 1) if h.ndim == 3 else h, cache    # a wrong one may be one state
 
     def backward_pass(dh, cache):
         dx, *others = backward(dh.swapaxes(0, 1), cache)
@@ -131,6 +133,12 @@ def test_the_seed_decides_on_the_mask():
     assert verdict.status == "fail" and "other numbers with the same seed" in verdict.diagnosis
 
 
+def test_a_seed_that_is_left_over_is_seen():
+    always = dropout_with(lambda shape, p, seed: of_default_rng(shape, p, seed or 231))
+    verdict = verdict_on("dropout_forward", always)
+    assert verdict.status == "fail" and "same numbers in every call" in verdict.diagnosis, verdict
+
+
 def test_a_share_that_is_not_p_is_seen():
     few = dropout_with(lambda shape, p, seed: of_default_rng(shape, p * p, seed) * 1.0)
     verdict = verdict_on("dropout_forward", few)
@@ -157,8 +165,6 @@ COUNTED = """    num_pos = np.sum(margins > 0, axis=1)
     dx[margins > 0] = 1
 """
 CROP = "dx = dxp[:, :, pad:pad + H, pad:pad + W]"
-MASK = "(np.random.rand(*x.shape) < p) / p"
-
 SLIPS = {       # (file, function): [(the right text, the wrong text, words of the diagnosis)]
     ("layers", "affine_forward"): [("dot(w) + b", "dot(w)", "bias is not added")],
     ("layers", "affine_backward"): [
@@ -172,7 +178,8 @@ SLIPS = {       # (file, function): [(the right text, the wrong text, words of t
         ("np.sum(margins) / N", "np.sum(margins)", "summed over the batch"),
         ("    dx /= N\n", "", "dx is not divided by N"),
         ("+ 1.0", "", "margin of 1 is left out"),
-        ("dx[np.arange(N), y] -= num_pos", "dx[np.arange(N), y] -= 1", "gets -1/N")],
+        ("dx[np.arange(N), y] -= num_pos", "dx[np.arange(N), y] -= 1", "gets -1/N"),
+        ("dx[np.arange(N), y] -= num_pos", "dx[:, y] -= num_pos", "whole columns")],
     ("layers", "batchnorm_forward"): [
         ("var = x.var(axis=0)", "var = x.var(axis=0, ddof=1)", "divided by N - 1"),
         ("np.sqrt(var + eps)", "np.sqrt(var) + eps", "outside of the root"),
@@ -190,6 +197,8 @@ SLIPS = {       # (file, function): [(the right text, the wrong text, words of t
     ("layers", "batchnorm_backward"): [
         (" + dmu / N", "", "by way of the mean is left out"),
         (" + dvar * 2 * (x - mu) / N", "", "by way of the variance is left out"),
+        ("+ dmu / N", "+ dmu", "by way of the mean is not divided by the number N"),
+        ("(x - mu) / N", "(x - mu)", "by way of the variance is not divided by the number N"),
         ("* -0.5 *", "* 0.5 *", "sign of what goes by way of the variance"),
         ("* -0.5 *", "* -1 *", "twice as large"),
         ("dout * xhat", "dout * x", "normalised x̂, not x"),
@@ -207,18 +216,6 @@ SLIPS = {       # (file, function): [(the right text, the wrong text, words of t
         (" - dxhat.sum(axis=1, keepdims=True)", "", "by way of the mean is left out"),
         ("dout * xhat, axis=0", "dout * xhat, axis=1", "summed over the features"),
         ("dout.sum(axis=0)", "dout.sum(axis=1)", "summed over the features")],
-    ("layers", "dropout_forward"): [
-        (MASK, "(np.random.rand(*x.shape) < p)", "not divided by p"),
-        (MASK, "(np.random.rand(*x.shape) < 1 - p) / (1 - p)", "taken for the probability to drop"),
-        (MASK, "(np.random.rand(*x.shape) > p) / p", "taken for the probability to drop"),
-        (MASK, "(np.random.rand(*x.shape) < p) * p", "multiplied by p"),
-        ("        out = x\n", f"        out = x * {MASK}\n", "the mode 'test' drops numbers"),
-        ("        out = x\n", "        out = x * p\n", "the mode 'test' multiplies by p")],
-    ("layers", "dropout_backward"): [
-        ("(dout * mask)", "dout", "mask is not applied"),
-        ("(dout * mask)", "(dout * (mask > 0))", "not divided by p"),
-        ("(dout * mask)", '(dout * (np.random.rand(*dout.shape) < dropout_param["p"])'
-         ' / dropout_param["p"])', "a new mask is drawn")],
     ("layers", "conv_forward_naive"): [
         (" + b[f]", "", "bias is not added"),
         ("i * stride:i * stride + HH, j * stride:j * stride + WW", "i:i + HH, j:j + WW",
@@ -271,15 +268,9 @@ SLIPS = {       # (file, function): [(the right text, the wrong text, words of t
         ("dout.sum(axis=(0, 1))", "dout.sum(axis=0)", "not summed over time")],
     ("rnn_layers", "temporal_softmax_loss"): [
         ("    dx *= counts[:, None]\n", "", "mask is not applied to the gradient")],
-    ("optim", "sgd_momentum"): [
-        ('config.get("velocity", np.zeros_like(w))', 'config.get("v", np.zeros_like(w))\n    '
-         'config["v"] = config["momentum"] * v - config["learning_rate"] * dw',
-         "what config holds as velocity is not used")],
     ("optim", "rmsprop"): [("(1 - decay) * dw ** 2", "dw ** 2", "multiply it by 1 - decay_rate")],
     ("optim", "adam"): [
-        ('(1 - config["beta2"] ** config["t"])', "1", "v is not corrected"),
-        ('config.setdefault("t", 0)', 'config["t"] = config.get("steps", 0)\n    '
-         'config["steps"] = config["t"] + 1', "what config holds as t is not used")],
+        ('(1 - config["beta2"] ** config["t"])', "1", "v is not corrected")],
 }
 
 
@@ -287,12 +278,102 @@ SLIPS = {       # (file, function): [(the right text, the wrong text, words of t
     pytest.param(file, name, *slip, id=f"{name}: {slip[1].strip()}"[:70])
     for (file, name), slips in SLIPS.items() for slip in slips])
 def test_wrong_functions_are_refused_and_told_why(file, name, right, wrong, words):
+    verdict = verdict_on(name, functions_in(rewritten(file, name, (right, wrong))))
+    assert verdict.status == "fail" and words in verdict.diagnosis, verdict
+
+
+def rewritten(file, name, *changes):
+    """The source of a right file, with other text in one of its functions."""
     source = source_of(file)
     part = re.search(rf"^def {name}\b.*?(?=^\S|\Z)", source, re.MULTILINE | re.DOTALL)
-    assert right in part[0]
-    source = source[:part.start()] + part[0].replace(right, wrong, 1) + source[part.end():]
-    verdict = verdict_on(name, functions_in(source))
-    assert verdict.status == "fail" and words in verdict.diagnosis, verdict
+    text = part[0]
+    for right, wrong in changes:
+        assert right in text
+        text = text.replace(right, wrong)
+    return source[:part.start()] + text + source[part.end():]
+
+
+# What is drawn by chance, and what goes on from a stored state, as a student writes it.
+MASK = "(np.random.rand(*x.shape) < p) / p"
+IN_TEST, ON_THE_WAY_BACK = "        out = x\n", "(dout * mask)"
+DRAWN_AGAIN = '(dout * (np.random.rand(*dout.shape) < dropout_param["p"]) / dropout_param["p"])'
+DROPOUT = {     # mistake: (the right text, the wrong text)
+    "dropout_does_not_divide": (MASK, "(np.random.rand(*x.shape) < p)"),
+    "dropout_multiplies_by_p": (MASK, "(np.random.rand(*x.shape) < p) * p"),
+    "dropout_takes_p_for_q": (MASK, "(np.random.rand(*x.shape) < 1 - p) / (1 - p)"),
+    "dropout_keeps_1_minus_p": (MASK, "(np.random.rand(*x.shape) > p) / p"),
+    "dropout_keeps_1_minus_p_and_does_not_divide": (MASK, "(np.random.rand(*x.shape) > p)"),
+    "dropout_divides_by_1_minus_p": (MASK, "(np.random.rand(*x.shape) < p) / (1 - p)"),
+    "dropout_drops_nothing": (MASK, "np.ones(x.shape)"),
+    "dropout_is_active_in_test": (IN_TEST, f"        out = x * {MASK}\n"),
+    "dropout_is_active_in_test_without_dividing": (
+        IN_TEST, "        out = x * (np.random.rand(*x.shape) < p)\n"),
+    "dropout_scales_in_test": (IN_TEST, "        out = x * p\n"),
+    "dropout_backward_forgets_the_mask": (ON_THE_WAY_BACK, "dout"),
+    "dropout_backward_divides_without_the_mask": (
+        ON_THE_WAY_BACK, '(dout / dropout_param["p"])'),
+    "dropout_backward_does_not_divide": (ON_THE_WAY_BACK, "(dout * (mask > 0))"),
+    "dropout_backward_divides_twice": (ON_THE_WAY_BACK, '(dout * mask / dropout_param["p"])'),
+    "dropout_backward_draws_again": (ON_THE_WAY_BACK, DRAWN_AGAIN),
+}
+OTHER_KEYS = {  # mistake: the keys of config, and what a student calls them instead
+    "sgd_momentum_ignores_velocity": [('"velocity"', '"v"')],
+    "rmsprop_ignores_cache": [('"cache"', '"squares"')],
+    "adam_ignores_m_v_t": [('"m"', '"first"'), ('"v"', '"second"'), ('"t"', '"steps"')],
+    "adam_ignores_m": [('"m"', '"first"')],
+    "adam_ignores_v": [('"v"', '"second"')],
+    "adam_ignores_t": [('"t"', '"steps"')],
+}
+WRITTEN = {**{name: [change] for name, change in DROPOUT.items()}, **OTHER_KEYS}
+MISTAKES = {mistake.name: mistake for mistake in more_mistakes.MISTAKES}
+
+
+@pytest.mark.parametrize("mistake", WRITTEN)
+def test_mistakes_in_what_is_drawn_or_stored_are_named(mistake):
+    function = COURSE[MISTAKES[mistake].function]
+    source = rewritten(function.file, function.name, *WRITTEN[mistake])
+    verdict = verdict_on(function.name, functions_in(source))
+    assert verdict.status == "fail" and mistake in verdict.mistakes, verdict
+
+
+def test_every_mistake_is_planted_by_a_test():
+    assert {*WRITTEN, *(mistake.name for mistake in PLANTED)} == MISTAKES.keys()
+
+
+# (how a mask is drawn, out, dx that is not divided by p)
+NOT_DIVIDED = ((MASK, "x * mask", "dout * (mask != 0)"),
+               (MASK, "x * mask", "np.where(mask, dout, 0)"),
+               ("np.random.rand(*x.shape) < p", "x * mask / p", "dout * mask"),
+               ("(np.random.rand(*x.shape) < p).astype(x.dtype)", "x * mask / p", "dout * mask"),
+               ("np.random.binomial(1, p, x.shape)", "x / p * mask", "dout * mask"),
+               ("np.random.rand(*x.shape) > p", "np.where(mask, 0, x / p)", "dout * ~mask"))
+
+
+@pytest.mark.parametrize("mask, out, dx", NOT_DIVIDED)
+def test_dropout_that_is_not_divided_on_the_way_back_is_named(mask, out, dx):
+    way_there = functions_in(rewritten("layers", "dropout_forward", (MASK, mask),
+                                       ("x * mask", out)))
+    way_back = functions_in(rewritten("layers", "dropout_backward", (ON_THE_WAY_BACK, f"({dx})")))
+    both = {**way_back, "dropout_forward": way_there["dropout_forward"]}
+    assert verdict_on("dropout_forward", both).status == "pass"
+    named = verdict_on("dropout_backward", both).mistakes
+    assert named == ("dropout_backward_does_not_divide",)
+
+
+def test_it_is_named_without_a_forward_pass():
+    """There the mask is known from the published cache."""
+    source = rewritten("layers", "dropout_backward", (ON_THE_WAY_BACK, "(dout * (mask > 0))"))
+    alone = {"dropout_backward": functions_in(source)["dropout_backward"]}
+    named = verdict_on("dropout_backward", alone).mistakes
+    assert named == ("dropout_backward_does_not_divide",)
+
+
+def test_running_values_are_not_taken_for_a_memory():
+    """Here out depends on bn_param, which every call changes."""
+    source = rewritten("layers", "batchnorm_forward",
+                       ("(x - mu) / std", "(x - running_mean) / std"))
+    verdict = verdict_on("batchnorm_forward", functions_in(source))
+    assert verdict.status == "fail" and "remembers" not in verdict.diagnosis, verdict
 
 
 def test_time_in_front_is_told():
@@ -413,6 +494,28 @@ def test_known_mistakes_are_named(mistake):
     assert verdict.status == "fail" and mistake.name in verdict.mistakes, verdict
 
 
+CALLED = {function.known_as: name for name, function in reversed(COURSE.items())}
+SHARED = [mistake for mistake in mistakes.MISTAKES if mistake.function in CALLED]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mistake", [
+    pytest.param(mistake, marks=pytest.mark.slow if number % 40 else (),
+                 id=f"{mistake.function}-{mistake.name}")
+    for number, mistake in enumerate(SHARED)])
+def test_mistakes_of_both_courses_are_named_in_this_form_too(mistake):
+    subject = subject_of(mistake.function).name
+    functions = subject_with(subject, mistake)
+    if subject in ("rnn", "lstm"):
+        functions = dict(zip(functions, batch_first(*functions.values())))
+    verdict = verdict_on(CALLED[mistake.function],
+                         {CALLED[name]: function for name, function in functions.items()})
+    if verdict.status == "warn":
+        assert is_weak(mistake.name), verdict
+    else:
+        assert verdict.status == "fail" and mistake.name in verdict.mistakes, verdict
+
+
 def test_a_key_from_a_file_is_the_same(tmp_path):
     names = ["rnn_backward", "batchnorm_forward", "dropout_backward", "adam", "svm_loss"]
     KEY.save(tmp_path / "key.npz", names)
@@ -469,14 +572,50 @@ def test_the_command_grades_a_file_of_the_course():
 def test_a_file_of_the_other_course_is_recognised(tmp_path):
     done = run(FILES / "layers.py", "relu")
     assert done.stdout.splitlines()[-1] == "This looks like CS231n: --course cs231n grades it."
+    for file in ([ROOT / "layers.py"], ["--layers", ROOT / "layers.py"]):
+        done = run("--course", "cs231n", *file, "relu")
+        assert "2 of 2 right" in done.stdout, done.stdout
+        assert done.stdout.splitlines()[-1] == \
+            "This looks like EECS 545: --course eecs545 grades it."
     (tmp_path / "mine.py").write_text("def affine_forward(x, w, b):\n    return None\n")
     done = run(tmp_path / "mine.py")
     assert done.returncode == 2 and "--course cs231n grades it" in done.stderr
     (tmp_path / "mine.py").write_text("def fc_forward(x, w, b):\n    return None\n")
     done = run(tmp_path / "mine.py", "--course", "cs231n")
     assert done.returncode == 2 and "This looks like EECS 545: --course eecs545" in done.stderr
-    (tmp_path / "mine.py").write_text("def relu_forward(x):\n    return None\n")
-    assert "looks like" not in run(tmp_path / "mine.py").stdout
+
+
+ONE, OTHER = "eecs545", "cs231n"
+OUR_OWN = "layers", "norm_layers", "rnn_layers", "optim", "fc_net", "cnn", "rnn"
+
+
+@pytest.mark.parametrize("files, course, likely", [
+    (["layers.py"], OTHER, ONE), (["rnn_layers.py"], OTHER, ONE), (["layers.py"], ONE, None),
+    (["norm_layers.py"], ONE, OTHER), (["norm_layers.py"], OTHER, None),
+    (["optim.py"], ONE, None), (["optim.py"], OTHER, None),
+    ([f"{name}.py" for name in OUR_OWN], ONE, None),
+    ([f"{name}.py" for name in OUR_OWN], OTHER, ONE),
+    (["tests/cs231n/layers.py"], ONE, OTHER), (["tests/cs231n/layers.py"], OTHER, None),
+    (["tests/cs231n/rnn_layers.py"], ONE, OTHER), (["tests/cs231n/optim.py"], ONE, None),
+    # The assignment has networks of the same names.
+    (["tests/cs231n/layers.py", "fc_net.py", "rnn.py"], ONE, OTHER)])
+def test_files_speak_for_a_course(files, course, likely):
+    hint = report.hint_on_course([ROOT / file for file in files], course)
+    assert hint == (likely and f"This looks like {COURSES[likely].title}: --course {likely} "
+                    "grades it." or "")
+
+
+def test_what_both_courses_ask_for_speaks_for_none():
+    common = COURSES[ONE].functions.keys() & COURSES[OTHER].functions.keys()
+    assert "relu_forward" in common and "rnn_step_backward" in common
+    assert course_of(common, ONE) is course_of(common, OTHER) is course_of((), ONE) is None
+
+
+def test_the_course_is_written_down(tmp_path):
+    for course in COURSES:
+        run("--course", course, FILES / "layers.py", "svm_loss" if course == OTHER else "relu",
+            "--json", tmp_path / "verdicts.json")
+        assert json.loads((tmp_path / "verdicts.json").read_text())["course"] == course
 
 
 def test_nothing_is_written_to_standard_error(tmp_path):
@@ -525,4 +664,4 @@ def test_a_folder_of_submissions(tmp_path):
         assert done.returncode == 0, done.stderr
         record = json.loads((tmp_path / "out" / "students" / "ada.json").read_text())
         assert record["score"] == 2 and record["note"].startswith(note)
-        assert bool(record["note"]) == bool(note)
+        assert bool(record["note"]) == bool(note) and record["course"] == name

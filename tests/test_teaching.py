@@ -77,7 +77,8 @@ def test_the_examples_of_the_document_print_what_stands_under_them(classroom):
 
 
 def test_the_document_names_every_field_and_flag():
-    record = report.as_json(report.Report({"sgd": Verdict("sgd", "pass")}), {"sgd": 1}, [])
+    record = report.as_json(report.Report({"sgd": Verdict("sgd", "pass")}), {"sgd": 1}, [],
+                            "eecs545")
     table = TEACHING.split("## The fields of --json")[1]
     rows = re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE)
     fields = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
