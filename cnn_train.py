@@ -136,21 +136,22 @@ def feature_maps_figure(model, image, name):
     columns = 6
     rows = -(-len(maps) // columns)
     figure = experiment.new_figure(
-        11, 0.9 * rows + 1.6, f"All {len(maps)} filters of the first convolution, each beside its "
+        11, 0.7 * rows + 1.7, f"All {len(maps)} filters of the first convolution, each beside its "
         f"map of one digit of {name}")
     left, right = figure.subfigures(1, 2, width_ratios=(1.2, columns))
     digit = left.subplots()
     digit.imshow(image[0], cmap="gray_r")
     digit.set_title("the digit", fontsize=10)
-    grid = right.subplots(rows, 2 * columns, squeeze=False)
+    # A narrow empty column after each pair.
+    grid = right.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 0.2] * columns)
     for axes in [digit, *grid.flat]:
         axes.set_axis_off()
     for place, (weights, responses) in enumerate(zip(filters, maps)):
-        beside = grid[place // columns, place % columns * 2:][:2]
+        beside = grid[place // columns, place % columns * 3:]
         weights = beside[0].imshow(weights, **colours_of(filters))
         responses = beside[1].imshow(responses, vmin=0, vmax=maps.max())
-    for image, label in ((weights, WEIGHT), (responses, "map: response after the ReLU")):
-        right.colorbar(image, ax=grid, label=label, location="bottom")
+    experiment.colour_bar(right, responses, grid, "map: response after the ReLU")
+    experiment.colour_bar(right, weights, grid, f"filter: {WEIGHT}")
     return figure
 
 

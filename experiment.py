@@ -524,7 +524,7 @@ def learning_curves(history, title, metric="accuracy"):
     left.set(xlabel="epoch", ylabel="training loss (log scale)", yscale="log")
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter(LogFormatter())
-    left.legend()
+    left.legend(loc="upper right")          # losses fall
     for part, label in (("train", "training data (a sample)"), ("val", "validation data")):
         right.plot(epochs, history[f"{part}_accuracy"], ".-", label=label)
     right.set(xlabel="epoch", ylabel=metric)
@@ -574,11 +574,11 @@ def mistakes(X, y, scores, title):
 def picture_grid(pictures, title, columns, titles=None, key=None, **options):
     """A page of pictures (N, H, W), each with a title if there are any; options are imshow's.
 
-    key: what the colours mean, beside a colour bar.
+    key: what the colours mean, under a colour bar.
     """
     rows = max(1, -(-len(pictures) // columns))
     width, height = (1.3, 1.7) if titles else (1, 1)
-    figure = new_figure(width * columns + bool(key), height * rows + 0.7, title)
+    figure = new_figure(width * columns, height * rows + 0.7 + 0.8 * bool(key), title)
     for place, picture in enumerate(pictures):
         axes = figure.add_subplot(rows, columns, place + 1)
         image = axes.imshow(picture, **options)
@@ -586,5 +586,12 @@ def picture_grid(pictures, title, columns, titles=None, key=None, **options):
         if titles:
             axes.set_title(titles[place], fontsize=9)
     if key:
-        figure.colorbar(image, ax=figure.axes, label=key)
+        colour_bar(figure, image, figure.axes, key)
     return figure
+
+
+def colour_bar(figure, image, axes, label):
+    """A thin bar under axes of the figure: which colours of the image mean which numbers."""
+    inches = figure.bbox.height / figure.get_dpi()
+    figure.colorbar(image, ax=axes, label=label, location="bottom", aspect=60,
+                    fraction=0.12 / inches, pad=0.1 / inches)

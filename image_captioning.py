@@ -279,7 +279,7 @@ def page_of_captions(data, part, numbers, sentences, title, columns=4):
                for true, sentence in zip(truths, sentences)]
     rows = -(-len(numbers) // columns)
     lines = max(text.count("\n") for text in references) + max(t.count("\n") for t in written)
-    figure = experiment.new_figure(2.7 * columns, rows * (3.2 + 0.16 * lines) + 0.6, title)
+    figure = experiment.new_figure(2.7 * columns, rows * (2.9 + 0.16 * lines) + 0.5, title)
     for place, (number, picture) in enumerate(zip(numbers, load_pictures(data, part, numbers))):
         axes = figure.add_subplot(rows, columns, place + 1, xticks=[], yticks=[], aspect=1,
                                   anchor="N")
@@ -320,10 +320,10 @@ def curves_figure(history, title):
     left, right = figure.axes
     left.set(ylabel="training loss per caption (log scale)")
     twin = right.twinx()
-    twin.plot(range(1, len(history["bleu_4_of_subset"]) + 1), history["bleu_4_of_subset"], "s:",
-              color="0.3", markersize=4,
+    scores = history["bleu_4_of_subset"]
+    twin.plot(range(1, len(scores) + 1), scores, "s:", color="0.3", markersize=4,
               label=f"BLEU-4 of at most {BLEU_SUBSET} pictures (right scale)")
-    twin.set(ylabel="BLEU-4", ylim=(0, None))
+    twin.set(ylabel="BLEU-4", ylim=(0, 1.1 * max(scores) or 1))
     right.get_legend().remove()
     figure.legend(handles=[*right.lines, *twin.lines], loc="outside lower right", ncols=3,
                   fontsize=8)

@@ -91,9 +91,9 @@ def first_layer_figure(model, name):
     weights = W1[:, loudest] / np.abs(W1[:, loudest]).max(axis=0)
     return experiment.picture_grid(
         weights.T.reshape(-1, 28, 28),
-        f"What {len(loudest)} of the {len(W2)} hidden units have learned from {name} to look for:\n"
+        f"Weights of {len(loudest)} of the {len(W2)} hidden units, learned from {name}:\n"
         "those with the largest weights to the scores", 10,
-        key="weight / largest one of the unit\n(red: ink raises its output, blue: lowers it)",
+        key="weight / largest one of the unit (red: ink raises its output, blue: lowers it)",
         cmap="RdBu_r", vmin=-1, vmax=1)
 
 
@@ -132,7 +132,7 @@ def train_all(args, data, kind, first, again):
     experiment.train(solver, f"[{len(first) + 1}/{len(first) + 1}] again {best}", every_epoch=False)
     name = experiment.DIGITS[kind]
     experiment.save_figure(args, "hidden_sizes.png", hidden_sizes_figure(
-        rows, best, f"How many hidden units read {name} best? (bold: chosen)"))
+        rows, best, f"How many hidden units? Bold: the best on {name}"))
     experiment.save_figure(args, "first_layer.png", first_layer_figure(
         solver.model, name))
     return experiment.digits_report(args, data, kind, solver, f"{best} hidden units") | {

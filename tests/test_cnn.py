@@ -153,7 +153,7 @@ def test_the_pictures_show_every_filter_beside_its_map_and_what_colours_mean(mak
     shown = [axes.images[0] for axes in squares]
     np.testing.assert_array_equal([square.get_array() for square in shown], filters)
     assert {square.get_clim() for square in shown} == {(-abs(filters).max(), abs(filters).max())}
-    assert "red" in bar.get_ylabel() and "blue" in bar.get_ylabel()
+    assert "red" in bar.get_xlabel() and "blue" in bar.get_xlabel()
     shown = [axes.images[0] for axes in beside.axes if axes.images]
     np.testing.assert_array_equal(shown[0].get_array(), image[0])
     np.testing.assert_array_equal([square.get_array() for square in shown[1::2]], filters)

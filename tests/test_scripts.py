@@ -453,7 +453,7 @@ def test_the_weights_of_the_first_layer_have_a_key_and_are_counted():
     first = pictures[0].images[0].get_array().ravel()
     assert any(np.allclose(first, weights / abs(weights).max())
                for weights in model.params["W1"].T[10:])
-    assert "red" in bar.get_ylabel() and "blue" in bar.get_ylabel()
+    assert "red" in bar.get_xlabel() and "blue" in bar.get_xlabel()
 
 
 @both_scripts
