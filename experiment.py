@@ -524,14 +524,14 @@ def learning_curves(history, title, metric="accuracy"):
     left.set(xlabel="epoch", ylabel="training loss (log scale)", yscale="log")
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter(LogFormatter())
-    left.legend(loc="upper right")          # losses fall
+    figure.legend(handles=left.lines, loc="outside lower left", ncols=2, fontsize=8)
     for part, label in (("train", "training data (a sample)"), ("val", "validation data")):
         right.plot(epochs, history[f"{part}_accuracy"], ".-", label=label)
     right.set(xlabel="epoch", ylabel=metric)
     if metric == "accuracy":
         right.yaxis.set_major_formatter(PercentFormatter(1))
     right.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    right.legend(loc="lower right")         # accuracies rise
+    figure.legend(handles=right.lines, loc="outside lower right", ncols=2, fontsize=8)
     return figure
 
 
@@ -592,6 +592,9 @@ def picture_grid(pictures, title, columns, titles=None, key=None, **options):
 
 def colour_bar(figure, image, axes, label):
     """A thin bar under axes of the figure: which colours of the image mean which numbers."""
+    from matplotlib.ticker import MaxNLocator
     inches = figure.bbox.height / figure.get_dpi()
-    figure.colorbar(image, ax=axes, label=label, location="bottom", aspect=60,
-                    fraction=0.12 / inches, pad=0.1 / inches)
+    bar = figure.colorbar(image, ax=axes, label=label, location="bottom", aspect=60,
+                          fraction=0.12 / inches, pad=0.1 / inches)
+    bar.locator = MaxNLocator(5)
+    bar.update_ticks()

@@ -322,9 +322,9 @@ def curves_figure(history, title):
     twin = right.twinx()
     scores = history["bleu_4_of_subset"]
     twin.plot(range(1, len(scores) + 1), scores, "s:", color="0.3", markersize=4,
-              label=f"BLEU-4 of at most {BLEU_SUBSET} pictures (right scale)")
-    twin.set(ylabel="BLEU-4", ylim=(0, 1.1 * max(scores) or 1))
-    right.get_legend().remove()
+              label="BLEU-4 (right scale)")
+    twin.set(ylabel=f"BLEU-4 of at most {BLEU_SUBSET} pictures", ylim=(0, 1.1 * max(scores) or 1))
+    figure.legends[1].remove()
     figure.legend(handles=[*right.lines, *twin.lines], loc="outside lower right", ncols=3,
                   fontsize=8)
     return figure

@@ -332,7 +332,7 @@ def measured_on(environments):
     by_threads = {}
     for title, environment in environments.items():
         by_threads.setdefault(environment["threads"], []).append(title)
-    threads = ", ".join(f"{number or 'as many as BLAS takes by itself'} ({', '.join(titles)})"
+    threads = ", ".join(f"{number or 'as many as BLAS takes by itself'} ({'; '.join(titles)})"
                         for number, titles in by_threads.items())
     others = ({**environment, "threads": None} for environment in environments.values())
     return f"Measured on {machine(*others)}; BLAS threads: {threads}."

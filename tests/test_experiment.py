@@ -216,12 +216,16 @@ def test_mistakes_are_told_with_their_probabilities_and_how_many_there_are():
 def test_the_learning_curves_say_over_what_the_mean_is():
     history = {"loss": np.linspace(2, 1, 80), "train_accuracy": [0.5, 0.6],
                "val_accuracy": [0.4, 0.5]}
-    left, right = experiment.learning_curves(history, "Learning").axes
-    labels = [text.get_text() for text in left.get_legend().get_texts()]
+    figure = experiment.learning_curves(history, "Learning")
+    left, right = figure.axes
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["each mini-batch", "mean of the last 10 (a quarter of an epoch)"]
     np.testing.assert_allclose(left.lines[1].get_ydata()[0], history["loss"][:10].mean())
     assert left.lines[1].get_xdata()[0] == 0.25
     assert [axes.get_xlabel() for axes in (left, right)] == ["epoch", "epoch"]
+    figure.draw_without_rendering()
+    boxes = [part.get_window_extent() for part in (*figure.legends, left, right)]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_the_pictures_need_no_eye_for_red_and_green():

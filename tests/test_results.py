@@ -86,7 +86,7 @@ def test_readme_names_the_machine_of_its_table():
     sentence = " ".join(write_results.experiments(results).partition("\n\n")[2].split())
     assert sentence == (
         "Measured on Some CPU, x86_64, 8 cores, Python 3.12.1, NumPy 2.4.0; BLAS threads: as many "
-        "as BLAS takes by itself (two-layer network), 1 (convolutional network, deep convolutional "
+        "as BLAS takes by itself (two-layer network), 1 (convolutional network; deep convolutional "
         "network).")
     del results["cnn_train"]["environment"]["processor"]     # an older run
     results["cnn_deep"]["environment"]["numpy"] = "2.5.0"
