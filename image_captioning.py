@@ -275,11 +275,11 @@ def page_of_captions(data, part, numbers, sentences, title, columns=4):
     references = [_some_references(of_picture) for of_picture in references_of(data, part, numbers)]
     truths = [_is_true(data, part, *pair) for pair in zip(numbers, sentences)]
     written = [textwrap.fill({True: "true: ", False: "FALSE: ", None: ""}[true]
-                             + (sentence or "(no word)"), 30)
+                             + (sentence or "(no word)"), 26)
                for true, sentence in zip(truths, sentences)]
     rows = -(-len(numbers) // columns)
     lines = max(text.count("\n") for text in references) + max(t.count("\n") for t in written)
-    figure = experiment.new_figure(2.7 * columns, rows * (2.9 + 0.16 * lines) + 0.5, title)
+    figure = experiment.new_figure(2.7 * columns, rows * (3 + 0.18 * lines) + 0.5, title)
     for place, (number, picture) in enumerate(zip(numbers, load_pictures(data, part, numbers))):
         axes = figure.add_subplot(rows, columns, place + 1, xticks=[], yticks=[], aspect=1,
                                   anchor="N")
@@ -298,7 +298,7 @@ def page_of_captions(data, part, numbers, sentences, title, columns=4):
 
 def _some_references(sentences):
     """The first captions that people wrote of a picture, and how many more there are."""
-    lines = [textwrap.fill(f"· {sentence}", 34, subsequent_indent="   ")
+    lines = [textwrap.fill(f"· {sentence}", 32, subsequent_indent="   ")
              for sentence in sentences[:REFERENCES_SHOWN]]
     more = len(sentences) - len(lines)
     return "\n".join([*lines, f"   and {more} more"] if more > 0 else lines)

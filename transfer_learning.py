@@ -454,7 +454,6 @@ def visualize_model(model, loader, class_names, num_images=24, title=""):
 
 def curves_figure(histories, title):
     """Loss and accuracy after each epoch, of all scenarios."""
-    from matplotlib.ticker import PercentFormatter
     figure = experiment.new_figure(10, 4, title)
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy")):
         for name, history in histories.items():
@@ -466,7 +465,7 @@ def curves_figure(histories, title):
         axes.set(xlabel="epoch (0: before training)", ylabel=measure)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter("{x:.0%}")
     axes.plot([], [], ".-", color="0.3", label="validation pictures")
     axes.plot([], [], ".--", color="0.3", label="training pictures")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5)
