@@ -76,7 +76,7 @@ def argument_parser(description, *, script, epochs, data_dir_help):
                         help="of all random numbers: the same seed gives the same results")
     parser.add_argument("--resume", action="store_true",
                         help="go on from the last checkpoint in --out, to the same result as if it "
-                             "had never stopped")
+                             "had never stopped; of a finished run draw the pictures again")
     parser.add_argument("--quick", action="store_true",
                         help="a small run that takes seconds, for trying out")
     return parser
