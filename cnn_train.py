@@ -25,6 +25,7 @@ from solver import Solver
 FULL = (55_000, 5_000, 10_000)
 QUICK = (3_000, 1_000, 1_000)
 POOLINGS = 3                    # of the deep network
+WEIGHT = "weight (red: ink raises the response, blue: lowers it)"
 TITLES = {"small": "Convolutional network", "deep": "Deep convolutional network"}
 
 
@@ -111,31 +112,53 @@ def summary(metrics, out):
     return (f"\n{metrics['test_accuracy']:.2%} of the test set of "
             f"{experiment.DIGITS[metrics['data']]} right "
             f"(validation {metrics['val_accuracy']:.2%}).\n"
-            f"{metrics['seconds']:.0f} seconds. Pictures and metrics.json are in {out}")
+            f"{metrics['seconds']:.0f} seconds. Pictures and metrics.json are in {out}"
+            f"{experiment.note_on_digits(metrics['data'])}")
 
 
-def filters_figure(model, title):
+def filters_figure(model, name):
     """The learned filters of the first convolution and channel."""
     filters = model.params["W1"][:, 0]
+    return experiment.picture_grid(
+        filters, f"All {len(filters)} filters of the first convolution, learned from {name}", 8,
+        key=WEIGHT, **colours_of(filters))
+
+
+def colours_of(filters):
+    """Options of imshow that show 0 white, negative weights blue and positive ones red."""
     limit = np.abs(filters).max()
-    return experiment.picture_grid(filters, title, 8, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    return {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
 
 
-def feature_maps_figure(model, image, title):
-    """One digit, and what every filter of the first convolution makes of it after the ReLU."""
-    maps = model.feature_maps(image[None])[0]
-    digit = image[0] * maps.max()           # in the colours of the maps
-    return experiment.picture_grid([digit, *maps], title, 11, vmin=0, vmax=maps.max())
+def feature_maps_figure(model, image, name):
+    """One digit, and each filter of the first convolution beside what it makes of it."""
+    maps, filters = model.feature_maps(image[None])[0], model.params["W1"][:, 0]
+    columns = 6
+    rows = -(-len(maps) // columns)
+    figure = experiment.new_figure(
+        11, 0.7 * rows + 1.7, f"All {len(maps)} filters of the first convolution, each beside its "
+        f"map of one digit of {name}")
+    left, right = figure.subfigures(1, 2, width_ratios=(1.2, columns))
+    digit = left.subplots()
+    digit.imshow(image[0], cmap="gray_r")
+    digit.set_title("the digit", fontsize=10)
+    # A narrow empty column after each pair.
+    grid = right.subplots(rows, 3 * columns, squeeze=False, width_ratios=[1, 1, 0.2] * columns)
+    for axes in [digit, *grid.flat]:
+        axes.set_axis_off()
+    for place, (weights, responses) in enumerate(zip(filters, maps)):
+        beside = grid[place // columns, place % columns * 3:]
+        weights = beside[0].imshow(weights, **colours_of(filters))
+        responses = beside[1].imshow(responses, vmin=0, vmax=maps.max())
+    experiment.colour_bar(right, responses, grid, "map: response after the ReLU")
+    experiment.colour_bar(right, weights, grid, f"filter: {WEIGHT}")
+    return figure
 
 
 def main(argv=None):
     """The whole experiment."""
     experiment.reuse_memory()
     args = arguments(argv)
-    finished = experiment.finished_summary(args, summary)
-    if finished:
-        print(finished)
-        return
     started = time.monotonic()
     data, kind = experiment.load_digits(args, *(QUICK if args.quick else FULL))
     solver, name = make_solver(args, data, kind), experiment.DIGITS[kind]
@@ -143,13 +166,12 @@ def main(argv=None):
     earlier = solver.seconds
     with experiment.results_folder(args, "cnn.npz"):
         experiment.train(solver)
-        experiment.save_figure(args, "filters.png", filters_figure(
-            solver.model, f"Filters learned from {name}"))
+        experiment.save_figure(args, "filters.png", filters_figure(solver.model, name))
         experiment.save_figure(args, "feature_maps.png", feature_maps_figure(
-            solver.model, data["X_test"][0], f"What the filters see in one digit ({name})"))
+            solver.model, data["X_test"][0], name))
         metrics = experiment.digits_report(args, data, kind, solver, TITLES[args.model])
         metrics["seconds"] = round(time.monotonic() - started + earlier, 1)
-        experiment.save_metrics(args, metrics)
+        metrics = experiment.save_metrics(args, metrics)
     print(summary(metrics, args.out))
 
 

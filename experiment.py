@@ -37,7 +37,8 @@ from optim import one_cycle
 from solver import RULES, DivergedError
 
 DIGITS = {"real": "MNIST", "synthetic": "drawn digits"}     # what pictures and tables call them
-COLOURS = {"train": "tab:blue", "validation": "tab:orange", "right": "tab:green",
+# Told apart by colour-blind people, too: no green beside red or orange.
+COLOURS = {"train": "tab:blue", "validation": "tab:orange", "right": "tab:blue",
            "wrong": "tab:red", "other": "0.75"}
 
 
@@ -75,7 +76,7 @@ def argument_parser(description, *, script, epochs, data_dir_help):
                         help="of all random numbers: the same seed gives the same results")
     parser.add_argument("--resume", action="store_true",
                         help="go on from the last checkpoint in --out, to the same result as if it "
-                             "had never stopped")
+                             "had never stopped; of a finished run draw the pictures again")
     parser.add_argument("--quick", action="store_true",
                         help="a small run that takes seconds, for trying out")
     return parser
@@ -294,6 +295,8 @@ def _tidy(args, own):
     old = [path for pattern in own for suffix in ("", ".tmp")
            for path in glob.glob(glob.escape(checkpoint_path(args, "")) + pattern + suffix)]
     if args.resume and old:
+        if _finished(args):
+            say("This run is finished: its pictures are drawn again.")
         return
     if args.resume:
         say(f"No checkpoint of this training in {args.out}: starting afresh.")
@@ -321,28 +324,26 @@ def config_of(args):
             if name not in ("out", "resume", "data_dir", "seed", "yes")}
 
 
-def _settings(args):
-    """The settings of a run, with the folder of its data, as they are kept in metrics.json."""
-    return {"seed": args.seed, "config": config_of(args),
-            "data_dir": args.data_dir and os.path.realpath(args.data_dir)}
-
-
-def finished_summary(args, summary):
-    """What to print if --resume asks for a run that is complete, else None.
-
-    summary: summary(metrics, out) -> text, which the script prints at its end.
-    """
-    metrics, settings = _metrics(args), _settings(args)
-    # Of other data the checkpoints will say so.
-    if not args.resume or {name: metrics.get(name) for name in settings} != settings:
-        return None
-    return f"This run is finished.\n{summary(metrics, args.out)}"
+def _finished(args):
+    """Whether --resume asks for a run that is complete: then only its pictures are drawn again."""
+    metrics, config = _metrics(args), config_of(args)
+    return args.resume and (metrics.get("seed"), metrics.get("config")) == (args.seed, config)
 
 
 def save_metrics(args, metrics):
-    """Write metrics.json with the settings, the data's folder and the machine."""
-    text = json.dumps({**_settings(args), **metrics, "environment": environment()}, indent=2)
+    """Write metrics.json with the settings, the data's folder and the machine.
+
+    Those of a finished run stay: they say how long its training took, and where. Returns what the
+    file holds.
+    """
+    if _finished(args):
+        return _metrics(args)
+    metrics = {"seed": args.seed, "config": config_of(args),
+               "data_dir": args.data_dir and os.path.realpath(args.data_dir),
+               **metrics, "environment": environment()}
+    text = json.dumps(metrics, indent=2)
     _save(args, "metrics.json", lambda file: file.write(text.encode() + b"\n"))
+    return metrics
 
 
 def environment():
@@ -350,9 +351,20 @@ def environment():
     versions = {name: sys.modules[name].__version__ for name in ("numpy", "torch")
                 if name in sys.modules}
     threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
-    return {"machine": platform.machine(), "cores": os.cpu_count(),
+    return {"processor": processor(), "machine": platform.machine(), "cores": os.cpu_count(),
             "threads": int(threads) if (threads or "").isdecimal() else None,
             "python": platform.python_version(), **versions}
+
+
+def processor():
+    """The processor's name, '' where the system does not tell; Linux has it in /proc/cpuinfo."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file
+                     if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor()
 
 
 def _save(args, name, write):
@@ -452,7 +464,7 @@ def digits_report(args, data, kind, solver, title):
     predictions = scores.argmax(axis=1)
     save_figure(args, "learning_curves.png", learning_curves(history, f"{title} on {name}"))
     save_figure(args, "confusion_matrix.png", confusion_matrix(
-        data["y_test"], predictions, 10, f"Test set of {name}"))
+        data["y_test"], predictions, 10, f"Confusion matrix of the test set of {name}"))
     save_figure(args, "mistakes.png", mistakes(
         data["X_test"], data["y_test"], scores,
         f"Most confident mistakes on the test set of {name}"))
@@ -461,6 +473,12 @@ def digits_report(args, data, kind, solver, title):
             "test_accuracy": float(np.mean(predictions == data["y_test"])),
             "val_accuracy": solver.best_val_acc, "seconds_to": seconds_to(solver),
             "history": history}
+
+
+def note_on_digits(kind):
+    """A line at the end of what is printed, '' for MNIST."""
+    return "" if kind == "real" else \
+        "\nThese were drawn digits: the figures in README.md are of MNIST, and differ."
 
 
 def seconds_to(solver):
@@ -492,26 +510,28 @@ def learning_curves(history, title, metric="accuracy"):
 
     `history` has loss (a number per step), train_accuracy and val_accuracy (per epoch).
     """
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import LogFormatter, PercentFormatter
     figure = new_figure(10, 4, title)
     left, right = figure.subplots(1, 2)
     epochs = np.arange(1, len(history["val_accuracy"]) + 1)
     losses = np.array(history["loss"])
     position = np.arange(1, len(losses) + 1) * len(epochs) / len(losses)
-    left.plot(position, losses, color=COLOURS["other"], linewidth=0.5, label="each step")
+    left.plot(position, losses, color=COLOURS["other"], linewidth=0.5, label="each mini-batch")
     window = max(1, len(losses) // (4 * len(epochs)))
     smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
     left.plot(position[window - 1:], smooth, color=COLOURS["train"],
-              label=f"mean of {window} steps")
-    left.set(xlabel="epoch", ylabel="training loss", yscale="log")
-    left.legend()
-    for part, label in (("train", "training (sample)"), ("val", "validation")):
+              label=f"mean of the last {window} (a quarter of an epoch)")
+    left.set(xlabel="epoch", ylabel="training loss (log scale)", yscale="log")
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_formatter(LogFormatter())
+    figure.legend(handles=left.lines, loc="outside lower left", ncols=2, fontsize=8)
+    for part, label in (("train", "training data (a sample)"), ("val", "validation data")):
         right.plot(epochs, history[f"{part}_accuracy"], ".-", label=label)
     right.set(xlabel="epoch", ylabel=metric)
     if metric == "accuracy":
         right.yaxis.set_major_formatter(PercentFormatter(1))
     right.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    right.legend(loc="lower right")         # accuracies rise
+    figure.legend(handles=right.lines, loc="outside lower right", ncols=2, fontsize=8)
     return figure
 
 
@@ -519,40 +539,62 @@ def confusion_matrix(y, predictions, num_classes, title):
     """How often each class (rows) was taken for each class (columns)."""
     counts = np.zeros((num_classes, num_classes), dtype=int)
     np.add.at(counts, (y, predictions), 1)
-    figure = new_figure(6.5, 6, title)
+    figure = new_figure(7.5, 6.5, title)
     axes = figure.subplots()
     # The colour shows mistakes only: on the diagonal it would drown them.
-    axes.imshow(counts * (1 - np.eye(num_classes)), cmap="Reds", alpha=0.7)
+    errors = counts * (1 - np.eye(num_classes, dtype=int))
+    image = axes.imshow(errors, cmap="Reds", alpha=0.7, vmin=0, vmax=max(1, errors.max()))
     for (row, column), count in np.ndenumerate(counts):
-        axes.text(column, row, count, ha="center", va="center", fontsize=8,
+        axes.text(column, row, count, ha="center", va="center", fontsize=9,
                   weight="bold" if row == column else "normal")
-    axes.set(xlabel="predicted", ylabel="true",
+    axes.set(xlabel="digit that the network reads", ylabel="true digit",
              xticks=range(num_classes), yticks=range(num_classes))
+    bar = figure.colorbar(image, label="errors (bold on the diagonal: digits read right)")
+    bar.locator.set_params(integer=True, min_n_ticks=1)
+    bar.update_ticks()
     return figure
 
 
 def mistakes(X, y, scores, title):
     """The 24 pictures that were most confidently misread, with the probabilities in percent."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    percent = 100 * powers / powers.sum(axis=1, keepdims=True)
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
     read = scores.argmax(axis=1)
     wrong = np.flatnonzero(read != y)
-    shown = wrong[np.argsort(-percent[wrong, read[wrong]], kind="stable")][:24]
-    titles = [f"true {y[i]} ({percent[i, y[i]]:.0f}%)\nread {read[i]} ({percent[i, read[i]]:.0f}%)"
-              for i in shown]
-    return picture_grid(X[shown].reshape(-1, 28, 28), title if titles else f"{title}: none", 8,
-                        titles, cmap="gray_r")
+    shown = wrong[np.argsort(-probabilities[wrong, read[wrong]], kind="stable")][:24]
+    titles = ["\n".join(f"{word} {digit}: {probabilities[i, digit]:.1%}"
+                        for word, digit in (("read", read[i]), ("true", y[i]))) for i in shown]
+    return picture_grid(
+        X[shown].reshape(-1, 28, 28),
+        f"{title}: {len(shown)} of {len(wrong)}\nabove each digit, what the network reads and what "
+        "is true, with the probabilities that it gives them" if titles else f"{title}: none",
+        8, titles, cmap="gray_r")
 
 
-def picture_grid(pictures, title, columns, titles=None, **options):
-    """A page of pictures (N, H, W), each with a title if there are any; options are imshow's."""
+def picture_grid(pictures, title, columns, titles=None, key=None, **options):
+    """A page of pictures (N, H, W), each with a title if there are any; options are imshow's.
+
+    key: what the colours mean, under a colour bar.
+    """
     rows = max(1, -(-len(pictures) // columns))
-    width, height = (1.4, 1.8) if titles else (1, 1)
-    figure = new_figure(width * columns, height * rows + 0.6, title)
+    width, height = (1.3, 1.7) if titles else (1, 1)
+    figure = new_figure(width * columns, height * rows + 0.7 + 0.8 * bool(key), title)
     for place, picture in enumerate(pictures):
         axes = figure.add_subplot(rows, columns, place + 1)
-        axes.imshow(picture, **options)
+        image = axes.imshow(picture, **options)
         axes.set_axis_off()
         if titles:
             axes.set_title(titles[place], fontsize=9)
+    if key:
+        colour_bar(figure, image, figure.axes, key)
     return figure
+
+
+def colour_bar(figure, image, axes, label):
+    """A thin bar under axes of the figure: which colours of the image mean which numbers."""
+    from matplotlib.ticker import MaxNLocator
+    inches = figure.bbox.height / figure.get_dpi()
+    bar = figure.colorbar(image, ax=axes, label=label, location="bottom", aspect=60,
+                          fraction=0.12 / inches, pad=0.1 / inches)
+    bar.locator = MaxNLocator(5)
+    bar.update_ticks()

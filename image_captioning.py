@@ -34,6 +34,7 @@ SCENES = {False: (18_000, 500), True: (300, 60)}    # drawn for training and val
 QUICK_CAPTIONS = 2_000
 BLEU_SUBSET = 200                                   # pictures whose BLEU is taken after each epoch
 LENGTH_NORM = 0.7                                   # of beam search, see CaptioningRNN.sample
+REFERENCES_SHOWN = 3                                # below a picture
 PICTURE_SECONDS = 5                                 # for a picture of the network, and a page
 
 
@@ -270,15 +271,15 @@ def load_pictures(data, part, numbers):
 
 
 def page_of_captions(data, part, numbers, sentences, title, columns=4):
-    """Pictures with the generated caption above and the references below each."""
-    if f"scenes_{part}" in data:
-        title += " (green: true, red: false)"
-    references = ["\n".join(textwrap.fill(f"· {sentence}", 50, subsequent_indent="   ")
-                            for sentence in of_picture)
-                  for of_picture in references_of(data, part, numbers)]
+    """Pictures with the generated caption above and some of the references below each."""
+    references = [_some_references(of_picture) for of_picture in references_of(data, part, numbers)]
+    truths = [_is_true(data, part, *pair) for pair in zip(numbers, sentences)]
+    written = [textwrap.fill({True: "true: ", False: "FALSE: ", None: ""}[true]
+                             + (sentence or "(no word)"), 26)
+               for true, sentence in zip(truths, sentences)]
     rows = -(-len(numbers) // columns)
-    lines = max(text.count("\n") for text in references)
-    figure = experiment.new_figure(3.6 * columns, rows * (4.6 + 0.14 * lines) + 0.4, title)
+    lines = max(text.count("\n") for text in references) + max(t.count("\n") for t in written)
+    figure = experiment.new_figure(2.7 * columns, rows * (3 + 0.18 * lines) + 0.5, title)
     for place, (number, picture) in enumerate(zip(numbers, load_pictures(data, part, numbers))):
         axes = figure.add_subplot(rows, columns, place + 1, xticks=[], yticks=[], aspect=1,
                                   anchor="N")
@@ -289,20 +290,26 @@ def page_of_captions(data, part, numbers, sentences, title, columns=4):
             white = np.iinfo(picture.dtype).max if picture.dtype.kind in "iu" else 1
             axes.imshow(picture, cmap="gray", vmin=0, vmax=white)
         # Words such as $ are no formulas.
-        axes.set_title(textwrap.fill(sentences[place] or "(no word)", 34), parse_math=False,
-                       loc="left", fontsize=10.5, weight="bold",
-                       color=_colour(data, part, number, sentences[place]))
-        axes.set_xlabel(references[place], parse_math=False, loc="left", fontsize=8)
+        axes.set_title(written[place], parse_math=False, loc="left", fontsize=10, weight="bold",
+                       color=experiment.COLOURS["wrong" if truths[place] is False else "right"])
+        axes.set_xlabel(references[place], parse_math=False, loc="left", fontsize=9)
     return figure
 
 
-def _colour(data, part, number, sentence):
-    """Of drawn scenes it is known whether a caption is true."""
+def _some_references(sentences):
+    """The first captions that people wrote of a picture, and how many more there are."""
+    lines = [textwrap.fill(f"· {sentence}", 32, subsequent_indent="   ")
+             for sentence in sentences[:REFERENCES_SHOWN]]
+    more = len(sentences) - len(lines)
+    return "\n".join([*lines, f"   and {more} more"] if more > 0 else lines)
+
+
+def _is_true(data, part, number, sentence):
+    """Of drawn scenes it is known whether a caption is true; None of photographs."""
     if f"scenes_{part}" not in data:
-        return experiment.COLOURS["train"]
+        return None
     from data.synthetic_scenes import check_caption
-    true = check_caption(data[f"scenes_{part}"][number], sentence).true
-    return experiment.COLOURS["right" if true else "wrong"]
+    return check_caption(data[f"scenes_{part}"][number], sentence).true
 
 
 def curves_figure(history, title):
@@ -311,13 +318,13 @@ def curves_figure(history, title):
         {"loss": history["loss"], "train_accuracy": history["train_loss_per_word"],
          "val_accuracy": history["val_loss_per_word"]}, title, metric="loss per word")
     left, right = figure.axes
-    left.set(ylabel="training loss per caption")
+    left.set(ylabel="training loss per caption (log scale)")
     twin = right.twinx()
-    twin.plot(range(1, len(history["bleu_4_of_subset"]) + 1), history["bleu_4_of_subset"], ".:",
-              color=experiment.COLOURS["right"],
-              label=f"BLEU-4 of at most {BLEU_SUBSET} pictures (right scale)")
-    twin.set(ylabel="BLEU-4", ylim=(0, None))
-    right.get_legend().remove()
+    scores = history["bleu_4_of_subset"]
+    twin.plot(range(1, len(scores) + 1), scores, "s:", color="0.3", markersize=4,
+              label="BLEU-4 (right scale)")
+    twin.set(ylabel=f"BLEU-4 of at most {BLEU_SUBSET} pictures", ylim=(0, 1.1 * max(scores) or 1))
+    figure.legends[1].remove()
     figure.legend(handles=[*right.lines, *twin.lines], loc="outside lower right", ncols=3,
                   fontsize=8)
     return figure
@@ -358,12 +365,6 @@ def main(argv=None):
     """The whole experiment."""
     experiment.reuse_memory()
     args = arguments(argv)
-    # Which data a finished run is about is only known by its settings.
-    for kind in ("real", "synthetic"):
-        finished = experiment.finished_summary(with_defaults(args, kind), summary)
-        if finished:
-            print(finished)
-            return
     started = time.monotonic()
     data, kind = load_captions(args)
     args = with_defaults(args, kind)
@@ -374,7 +375,7 @@ def main(argv=None):
         experiment.train(solver)
         metrics = report(args, data, kind, solver)
         metrics["seconds"] = round(time.monotonic() - started + earlier, 1)
-        experiment.save_metrics(args, metrics)
+        metrics = experiment.save_metrics(args, metrics)
     print(summary(metrics, args.out))
 
 
@@ -399,7 +400,8 @@ def report(args, data, kind, solver):
                          in zip(sentences, references_of(data, part, shown))]
         experiment.save_figure(args, f"captions_{part}.png", page_of_captions(
             data, part, shown, sentences,
-            f"{title} pictures of {name}: what the network writes, and the references"))
+            f"{title} pictures of {name}: above each what the network writes, below what "
+            f"{'is true' if kind == 'synthetic' else 'people wrote'}"))
     sentences = write_captions(model, data, "val", pictures["val"], **writing)
     metrics = {
         "data": kind, "data_name": name,

@@ -58,7 +58,8 @@ def summary(metrics, out):
              f"(validation {metrics['val_accuracy']:.2%}).")
     return (f"\n{sizes_table(metrics['sizes'], metrics['best_hidden_size'])}\n\n"
             f"{textwrap.fill(again, 100)}\n"
-            f"{metrics['seconds']:.0f} seconds. Pictures and metrics.json are in {out}")
+            f"{metrics['seconds']:.0f} seconds. Pictures and metrics.json are in {out}"
+            f"{experiment.note_on_digits(metrics['data'])}")
 
 
 def hidden_sizes_figure(sizes, best, title):
@@ -71,35 +72,35 @@ def hidden_sizes_figure(sizes, best, title):
     places = range(len(hidden))
     axes.plot(places, accuracies, "o-", color=experiment.COLOURS["validation"])
     for place, size, accuracy in zip(places, hidden, accuracies):
-        axes.annotate(f"{accuracy:.2%}", (place, accuracy), xytext=(0, -14), ha="center",
-                      textcoords="offset points", fontsize=8,
+        axes.annotate(f"{accuracy:.2%}", (place, accuracy), xytext=(4, -13), ha="left",
+                      textcoords="offset points", fontsize=9,
                       weight="bold" if size == best else "normal",
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
     axes.set(xlabel="hidden units", ylabel="validation accuracy")
     axes.set_xticks(places, labels=hidden, rotation=45 if len(hidden) > 12 else 0)
     axes.yaxis.set_major_formatter("{x:.1%}")
-    axes.margins(x=0.1, y=0.15)
+    axes.margins(x=0.12, y=0.1)
     axes.grid(alpha=0.3)
     return figure
 
 
-def first_layer_figure(model, title):
+def first_layer_figure(model, name):
     """The weights of the 60 hidden units that the second layer listens to most."""
     W1, W2 = model.params["W1"], model.params["W2"]
     loudest = np.argsort(-np.linalg.norm(W2, axis=1), kind="stable")[:60]
     weights = W1[:, loudest] / np.abs(W1[:, loudest]).max(axis=0)
-    return experiment.picture_grid(weights.T.reshape(-1, 28, 28), title, 10, cmap="RdBu_r",
-                                   vmin=-1, vmax=1)
+    return experiment.picture_grid(
+        weights.T.reshape(-1, 28, 28),
+        f"Weights of {len(loudest)} of the {len(W2)} hidden units, learned from {name}:\n"
+        "those with the largest weights to the scores", 10,
+        key="weight / largest one of the unit (red: ink raises its output, blue: lowers it)",
+        cmap="RdBu_r", vmin=-1, vmax=1)
 
 
 def main(argv=None):
     """The whole experiment."""
     experiment.reuse_memory()
     args = arguments(argv)
-    finished = experiment.finished_summary(args, summary)
-    if finished:
-        print(finished)
-        return
     started = time.monotonic()
     data, kind = experiment.load_digits(args, *(QUICK if args.quick else FULL))
     sizes = sorted(set(args.hidden_sizes))
@@ -112,7 +113,7 @@ def main(argv=None):
     with experiment.results_folder(args, "hidden_*.npz", "best_*.npz"):
         metrics = train_all(args, data, kind, first, again)
         metrics["seconds"] = round(time.monotonic() - started + metrics["seconds"], 1)
-        experiment.save_metrics(args, metrics)
+        metrics = experiment.save_metrics(args, metrics)
     print(summary(metrics, args.out))
 
 
@@ -131,9 +132,9 @@ def train_all(args, data, kind, first, again):
     experiment.train(solver, f"[{len(first) + 1}/{len(first) + 1}] again {best}", every_epoch=False)
     name = experiment.DIGITS[kind]
     experiment.save_figure(args, "hidden_sizes.png", hidden_sizes_figure(
-        rows, best, f"How many hidden units? ({name})"))
+        rows, best, f"How many hidden units? Bold: the best on {name}"))
     experiment.save_figure(args, "first_layer.png", first_layer_figure(
-        solver.model, f"Weights of the first layer, learned from {name}"))
+        solver.model, name))
     return experiment.digits_report(args, data, kind, solver, f"{best} hidden units") | {
         "best_hidden_size": best, "sizes": rows, "seconds": earlier}
 

@@ -465,8 +465,10 @@ def curves_figure(histories, title):
         axes.set(xlabel="epoch (0: before training)", ylabel=measure)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
-    axes.plot([], [], ".--", color="0.3", label="on training pictures")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.plot([], [], ".-", color="0.3", label="validation pictures")
+    axes.plot([], [], ".--", color="0.3", label="training pictures")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
@@ -591,7 +593,8 @@ def report_on_scenario(name, args, model, pictures, classes, subject):
             loader = DataLoader(pictures, args.batch_size, sampler=shown.tolist())
             experiment.save_figure(args, f"{stem}_{name}.png", visualize_model(
                 model, loader, classes, len(shown),
-                f"{SCENARIOS[name]} {args.arch}: {text} {subject}"))
+                f"{SCENARIOS[name]} {args.arch}: {text} {subject}, with the class that it predicts "
+                "and its probability"))
 
 
 def summary(metrics, out):
@@ -625,7 +628,7 @@ def main(argv=None):
     if processes()[0] > 0:  # only the first process speaks
         sys.stdout = open(os.devnull, "w")
     try:
-        print(experiment.finished_summary(args, summary) or compare(args, device))
+        print(compare(args, device))
     except RuntimeError as error:
         if not re.search("out of memory|allocate memory", str(error)):
             raise
@@ -642,7 +645,7 @@ def compare(args, device):
     if rank > 0:
         distributed.barrier()  # until the first process has downloaded what is needed
     data, kind = load_pictures(args)
-    args, classes = chosen(args, kind), data["classes"]
+    given, args, classes = args, chosen(args, kind), data["classes"]
     check_size(args.arch, args.image_size)
     model, weights = pretrained_model(args)
     if rank == 0 and count > 1:
@@ -665,7 +668,7 @@ def compare(args, device):
 
     # From here on, an older run is removed: all else that may fail has been tried.
     own = [f"{name}.npz" for name in ("pretraining", *SCENARIOS)]
-    with contextlib.nullcontext() if rank else experiment.results_folder(args, *own):
+    with contextlib.nullcontext() if rank else experiment.results_folder(given, *own):
         if rank == 0 and not args.resume:
             for name in SCENARIOS:  # some may not be trained this time
                 for file in (f"predictions_{name}.png", f"mistakes_{name}.png", f"{name}.pth"):
@@ -694,7 +697,7 @@ def compare(args, device):
         if rank == 0:
             experiment.save_figure(args, "learning_curves.png", curves_figure(
                 metrics["history"], f"{args.arch} with {weights}, on {subject}"))
-            experiment.save_metrics(args, metrics)
+            metrics = experiment.save_metrics(given, metrics)
         return summary(metrics, args.out)
 
 

@@ -14,6 +14,7 @@ import json
 import pathlib
 import re
 import sys
+import textwrap
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -109,6 +110,35 @@ Of the {mistakes} mistakes it knows, the autograder reports {ours}, as failures 
 assignment asks for no more, as warnings; it names {named}. The kind of test that courses publish
 for a layer, a fixed example and the numerical gradient of the student's own forward pass, catches
 {theirs} of the {covered} in layers; update rules and models were not compared.""",
+}
+READING = {                     # how to read a picture, for some by the script that draws it
+    "hidden_sizes": "Each point is one training: to the right there are more hidden units, and the "
+                    "higher, the more validation digits were read right; the best is bold.",
+    "filters": "Each square holds the weights that a filter multiplies with the pixels under it: "
+               "ink on red raises its response, ink on blue lowers it, and where a filter has a "
+               "red line with blue beside it, it looks for such a stroke.",
+    "feature_maps": "To the left of each map stands its filter, and the map is bright where the "
+                    "digit looks like that filter; all maps are on one scale, so a dark one found "
+                    "nothing.",
+    "mistakes": "These test digits were misread with the highest probabilities: `read` is the "
+                "network's answer and `true` is the label, each with the probability that the "
+                "network gives it.",
+    "captions_val": "Above each scene stands what the network wrote and whether it is true, and "
+                    "below it some of its true captions.",
+    "predictions_finetune": "Above each picture stands the class that the network predicts with "
+                            "its probability; red ones are wrong, and name the true class.",
+    "learning_curves": {
+        "cnn_train": "Left, the loss of each mini-batch (grey) jumps, so its mean over the last "
+                     "quarter of an epoch (blue) shows whether it still falls; right, after each "
+                     "epoch, the share of digits read right, and a gap between training and "
+                     "validation data is overfitting.",
+        "image_captioning": "Left, the loss of whole captions in each mini-batch (grey) and its "
+                            "mean over the last quarter of an epoch (blue); right, the lower the "
+                            "loss per word the better, the higher the dotted BLEU-4 the better, "
+                            "and a gap between training and validation data is overfitting.",
+        "transfer_learning": "Each scenario has a colour, solid on validation pictures and dashed "
+                             "on training pictures; left, the lower the better, right, the higher "
+                             "the better, and epoch 0 is before training."},
 }
 PERFORMANCE = {                 # gap of performance.md -> the run that fills it
     **dict.fromkeys(("speed", "busy", "growth", "convolution", "homework"), "benchmark"),
@@ -242,10 +272,23 @@ def performance(gap, results):
 def origin(name, result):
     """Which data, which command, how long, on what machine."""
     run = RUNS[name]
-    machine = result.get("machine") or ", ".join(
-        f"{key} {value}" for key, value in result["environment"].items() if value)
+    on = result.get("machine") or machine(result["environment"])
     return (f"> {run.data.format(**result)} · `{run.command}` · "
-            f"{result['seconds'] / 60:.1f} minutes on {machine}")
+            f"{result['seconds'] / 60:.1f} minutes on {on}")
+
+
+def machine(*environments):
+    """What experiment.environment() found, in words; of several, each different value once."""
+    def values(key):
+        return " or ".join(dict.fromkeys(
+            str(found[key]) for found in environments if found.get(key)))
+
+    threads = values("threads")
+    parts = (values("processor"), values("machine"), f"{values('cores')} cores",
+             threads and f"{threads} BLAS thread{'s' * (threads != '1')}",
+             f"Python {values('python')}", f"NumPy {values('numpy')}",
+             values("torch") and f"PyTorch {values('torch')}")
+    return ", ".join(part for part in parts if part)
 
 
 def passage(name, results):
@@ -255,8 +298,10 @@ def passage(name, results):
         parts.insert(0, origin(name, result))
         if run.captions:
             parts.append(captions(result["samples"]))
-        parts += [f"![{picture.replace('_', ' ').capitalize()}](figures/{name}_{picture}.png)"
-                  for picture in run.pictures]
+        for picture in run.pictures:
+            reading = READING[picture]
+            parts += [f"![{picture.replace('_', ' ').capitalize()}](figures/{name}_{picture}.png)",
+                      reading if isinstance(reading, str) else reading[run.module().__name__]]
     return "\n\n".join(parts)
 
 
@@ -268,14 +313,29 @@ def captions(samples):
 
 
 def experiments(results):
-    """README's table."""
+    """README's table, and on what machine it was measured."""
     rows = ["| experiment | command | time | result |", "| --- | --- | --- | --- |"]
     for name, (title, text) in EXPERIMENTS.items():
         result = results.get(name)
         cells = f"{result['seconds'] / 60:.1f} minutes | {text.format(**result)}" if result else \
             "| not measured"
         rows.append(f"| {title} | `{RUNS[name].command}` | {cells} |")
+    environments = {title: results[name]["environment"]
+                    for name, (title, _) in EXPERIMENTS.items() if name in results}
+    if environments:
+        rows += ["", textwrap.fill(measured_on(environments), 100, break_on_hyphens=False)]
     return "\n".join(rows)
+
+
+def measured_on(environments):
+    """A sentence on the machine and its software; environments are by the experiments' titles."""
+    by_threads = {}
+    for title, environment in environments.items():
+        by_threads.setdefault(environment["threads"], []).append(title)
+    threads = ", ".join(f"{number or 'as many as BLAS takes by itself'} ({'; '.join(titles)})"
+                        for number, titles in by_threads.items())
+    others = ({**environment, "threads": None} for environment in environments.values())
+    return f"Measured on {machine(*others)}; BLAS threads: {threads}."
 
 
 def main(argv=None):

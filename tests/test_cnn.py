@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import cnn_train
 from cnn import ConvNet, DeepConvNet
 from solver import Solver
 
@@ -136,6 +137,30 @@ def test_feature_maps_are_those_of_the_first_filters(make):
             maps, *map(torch.tensor, (model.state["running_mean1"], model.state["running_var1"],
                                       model.params["gamma1"], model.params["beta1"])))
     np.testing.assert_allclose(model.feature_maps(X), torch.relu(maps), atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [small_net, deep_net])
+def test_the_pictures_show_every_filter_beside_its_map_and_what_colours_mean(make):
+    model = make(input_dim=(1, 9, 8), num_filters=7 if make is small_net else (7, 2))
+    image = np.random.default_rng(3).random((1, 9, 8))
+    filters, maps = model.params["W1"][:, 0], model.feature_maps(image[None])[0]
+    alone = cnn_train.filters_figure(model, "MNIST")
+    beside = cnn_train.feature_maps_figure(model, image, "MNIST")
+    for figure in (alone, beside):
+        assert figure.get_suptitle().startswith("All 7 filters of the first convolution")
+        assert "MNIST" in figure.get_suptitle()
+    *squares, bar = alone.axes
+    shown = [axes.images[0] for axes in squares]
+    np.testing.assert_array_equal([square.get_array() for square in shown], filters)
+    assert {square.get_clim() for square in shown} == {(-abs(filters).max(), abs(filters).max())}
+    assert "red" in bar.get_xlabel() and "blue" in bar.get_xlabel()
+    shown = [axes.images[0] for axes in beside.axes if axes.images]
+    np.testing.assert_array_equal(shown[0].get_array(), image[0])
+    np.testing.assert_array_equal([square.get_array() for square in shown[1::2]], filters)
+    np.testing.assert_array_equal([square.get_array() for square in shown[2::2]], maps)
+    assert {square.get_clim() for square in shown[2::2]} == {(0, maps.max())}
+    labels = " ".join(axes.get_xlabel() for axes in beside.axes)
+    assert "red" in labels and "response after the ReLU" in labels
 
 
 @pytest.mark.parametrize("make", [small_net, deep_net])

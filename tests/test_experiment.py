@@ -183,6 +183,61 @@ def test_the_picture_of_a_quick_run_says_so(tmp_path):
         assert figure.get_suptitle() == " ".join(["Digits"] + ["(quick run)"] * len(quick))
 
 
+def texts_of(figure):
+    """The texts that a figure shows, by where they are in it."""
+    from matplotlib.text import Text
+    figure.draw_without_rendering()
+    return {text.get_text(): text.get_window_extent() for text in figure.findobj(Text)
+            if text.get_visible() and text.get_text()}
+
+
+def test_the_confusion_matrix_says_what_it_is_and_that_colour_means_errors():
+    figure = experiment.confusion_matrix([0, 0, 1, 2, 2, 2], [0, 1, 1, 0, 0, 2], 3, "Confusion")
+    axes, bar = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("digit that the network reads", "true digit")
+    assert bar.get_ylabel().startswith("errors")
+    np.testing.assert_array_equal(axes.images[0].get_array(), [[0, 1, 0], [0, 0, 0], [2, 0, 0]])
+    assert axes.images[0].get_clim() == (0, 2)
+    assert [text.get_text() for text in axes.texts] == list("110" "010" "201")
+    shown = texts_of(experiment.confusion_matrix([0, 1], [0, 1], 2, "No errors"))
+    assert {"No errors", "0", "1"} <= shown.keys()
+
+
+def test_mistakes_are_told_with_their_probabilities_and_how_many_there_are():
+    scores = np.log([[0.9, 0.1], [0.25, 0.75], [0.0004, 0.9996]])
+    figure = experiment.mistakes(np.zeros((3, 1, 28, 28)), np.array([0, 0, 0]), scores, "Mistakes")
+    assert [axes.get_title() for axes in figure.axes] == [
+        "read 1: 100.0%\ntrue 0: 0.0%", "read 1: 75.0%\ntrue 0: 25.0%"]
+    assert figure.get_suptitle().startswith("Mistakes: 2 of 2\n")
+    none = experiment.mistakes(np.zeros((1, 1, 28, 28)), np.array([0]), scores[:1], "Mistakes")
+    assert none.get_suptitle() == "Mistakes: none"
+
+
+def test_the_learning_curves_say_over_what_the_mean_is():
+    history = {"loss": np.linspace(2, 1, 80), "train_accuracy": [0.5, 0.6],
+               "val_accuracy": [0.4, 0.5]}
+    figure = experiment.learning_curves(history, "Learning")
+    left, right = figure.axes
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["each mini-batch", "mean of the last 10 (a quarter of an epoch)"]
+    np.testing.assert_allclose(left.lines[1].get_ydata()[0], history["loss"][:10].mean())
+    assert left.lines[1].get_xdata()[0] == 0.25
+    assert [axes.get_xlabel() for axes in (left, right)] == ["epoch", "epoch"]
+    figure.draw_without_rendering()
+    boxes = [part.get_window_extent() for part in (*figure.legends, left, right)]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_the_pictures_need_no_eye_for_red_and_green():
+    """Right and wrong, training and validation differ in the eyes of who sees no red, too."""
+    from matplotlib.colors import to_rgb
+    # Brettel's and Viénot's simplification: deuteranopes see red and green as their mean.
+    seen = {name: (sum(to_rgb(colour)[:2]) / 2, to_rgb(colour)[2])
+            for name, colour in experiment.COLOURS.items()}
+    for one, other in (("right", "wrong"), ("train", "validation")):
+        assert np.linalg.norm(np.subtract(seen[one], seen[other])) > 0.3
+
+
 def test_a_hint_names_python_as_it_is_typed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))

@@ -13,6 +13,7 @@ from PIL import Image
 
 import image_captioning
 from experiment import Progress
+from data.synthetic_scenes import load_synthetic_scenes
 from image_captioning import bleu, page_of_captions, references_of
 from test_coco import VAL, write
 from test_scripts import run
@@ -272,6 +273,23 @@ def test_texts_of_a_page_stay_in_their_columns(coco):
             boxes.append(box)
     assert len(boxes) == 16
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_of_many_references_some_are_shown_and_the_others_counted():
+    shown = image_captioning._some_references([f"a dog runs {n} times" for n in range(5)])
+    assert shown.splitlines() == ["· a dog runs 0 times", "· a dog runs 1 times",
+                                  "· a dog runs 2 times", "   and 2 more"]
+    assert "more" not in image_captioning._some_references(["a dog", "a cat", "a bee"])
+
+
+def test_captions_of_drawn_scenes_say_whether_they_are_true():
+    data = load_synthetic_scenes(0, 20, 20)
+    true = references_of(data, "val", np.arange(1))[0][0]
+    figure = page_of_captions(data, "val", np.array([0, 0]), [true, "nonsense"], "title")
+    right, wrong = (axes._left_title for axes in figure.axes)
+    assert " ".join(right.get_text().split()) == f"true: {true}"
+    assert wrong.get_text() == "FALSE: nonsense"
+    assert right.get_color() != wrong.get_color()
 
 
 def test_grey_pictures_are_grey(coco, tmp_path):

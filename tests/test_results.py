@@ -63,6 +63,37 @@ def test_a_stored_run_is_of_the_command_that_the_documents_name(name):
     write_results.check(name, STORED[name])
 
 
+def test_every_picture_of_a_run_is_followed_by_a_sentence_on_how_to_read_it():
+    for gap in write_results.GAP.finditer(PAGE):
+        parts = gap[0].split("\n\n")
+        for picture, reading in zip(parts, parts[1:]):
+            if picture.startswith("!["):
+                assert re.fullmatch(r"[A-Z][^!]*\.", reading)
+
+
+def test_drawn_digits_are_told_from_the_figures_in_readme():
+    for name, run in RUNS.items():
+        if name in STORED and run.module().__name__ in ("mnist_train", "cnn_train"):
+            assert ("the figures in README.md are of MNIST" in write_results.said(name, STORED)) \
+                == (STORED[name]["data"] == "synthetic")
+
+
+def test_readme_names_the_machine_of_its_table():
+    environment = {"processor": "Some CPU", "machine": "x86_64", "cores": 8, "threads": None,
+                   "python": "3.12.1", "numpy": "2.4.0"}
+    results = {name: STORED[name] | {"environment": environment | {"threads": threads}}
+               for name, threads in (("mnist_train", None), ("cnn_train", 1), ("cnn_deep", 1))}
+    sentence = " ".join(write_results.experiments(results).partition("\n\n")[2].split())
+    assert sentence == (
+        "Measured on Some CPU, x86_64, 8 cores, Python 3.12.1, NumPy 2.4.0; BLAS threads: as many "
+        "as BLAS takes by itself (two-layer network), 1 (convolutional network; deep convolutional "
+        "network).")
+    del results["cnn_train"]["environment"]["processor"]     # an older run
+    results["cnn_deep"]["environment"]["numpy"] = "2.5.0"
+    assert "Some CPU, x86_64, 8 cores, Python 3.12.1, NumPy 2.4.0 or 2.5.0;" in \
+        write_results.experiments(results)
+
+
 def test_what_was_never_measured_is_reported_as_such():
     gaps = [name for text in (PAGE, PERFORMANCE) for _, name, _ in write_results.GAP.findall(text)]
     assert {write_results.PERFORMANCE.get(gap, gap) for gap in gaps} == set(RUNS)

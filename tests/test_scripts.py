@@ -1,5 +1,6 @@
 """The digit scripts as a user runs them: flags, files, errors, resuming. On data drawn by the tests."""
 import gzip
+import importlib
 import json
 import os
 import pathlib
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 
 import cnn_train
+import mnist_train
+from fc_net import TwoLayerNet
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PICTURES = {
@@ -126,6 +129,9 @@ def test_real_data_from_a_folder(script, small_runs):
          if float(share[:-1]) / 100 <= metrics["val_accuracy"]]
     assert [metrics[f"num_{part}"] for part in ("train", "val", "test")] == [600, 5000, 300]
     assert metrics["environment"]["cores"] == os.cpu_count()
+    if sys.platform == "linux" and os.uname().machine == "x86_64":
+        assert metrics["environment"]["processor"] in pathlib.Path("/proc/cpuinfo").read_text()
+        assert metrics["environment"]["processor"]
     assert metrics["environment"]["numpy"] == np.__version__
     assert "torch" not in metrics["environment"]
     assert metrics["test_accuracy"] > 0.5
@@ -152,12 +158,24 @@ def test_quick_on_drawn_digits_says_so_and_has_a_folder_of_its_own(tmp_path):
         assert os.times().children_user - before.children_user < 20
         assert "*** SYNTHETIC DATA" in done.stdout
         assert "test set of drawn digits" in done.stdout
+        assert done.stdout.splitlines()[-1].startswith("These were drawn digits")
         assert all(len(line) <= 100 for line in done.stdout.splitlines())
         assert len(done.stdout.splitlines()) <= 40
         metrics = metrics_of(tmp_path / "results" / f"{script}_quick")
         assert metrics["data"] == "synthetic"
         assert metrics["test_accuracy"] > 0.8
     assert len(os.listdir(tmp_path / "results")) == 2
+
+
+@pytest.mark.parametrize("script", [*PICTURES, "image_captioning", "transfer_learning"])
+def test_a_quick_run_never_replaces_the_whole_one(script):
+    if script == "transfer_learning":
+        pytest.importorskip("torchvision")
+    arguments = importlib.import_module(script).arguments
+    assert arguments([]).out == os.path.join("results", script)
+    more = [["--overfit", "9"]] if script == "image_captioning" else []
+    for flags in ([], ["--resume"], *more):
+        assert arguments(["--quick", *flags]).out == os.path.join("results", f"{script}_quick")
 
 
 def started(script, *arguments):
@@ -413,6 +431,32 @@ def test_a_hidden_size_can_be_added_to_a_finished_run(tiny_mnist, finished, tmp_
 
 
 @both_scripts
+def test_a_finished_run_is_drawn_again_and_keeps_its_metrics(
+        script, tiny_mnist, finished, tmp_path):
+    finished(script)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for path in tmp_path.glob("*.png"):
+        path.unlink()
+    done = run(script, "--data-dir", tiny_mnist, *SMALL[script], "--out", tmp_path, "--resume")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert "This run is finished: its pictures are drawn again." in done.stdout
+    assert "epoch" not in done.stdout and "Replacing" not in done.stdout
+    assert f"\n{metrics_of(tmp_path)['seconds']:.0f} seconds." in done.stdout
+
+
+def test_the_weights_of_the_first_layer_have_a_key_and_are_counted():
+    model = TwoLayerNet(28 * 28, 70, 10, rng=0)
+    model.params["W2"][:10] = 0                 # these 10 say nothing
+    figure = mnist_train.first_layer_figure(model, "MNIST")
+    *pictures, bar = figure.axes
+    assert "60 of the 70 hidden units" in figure.get_suptitle() and len(pictures) == 60
+    first = pictures[0].images[0].get_array().ravel()
+    assert any(np.allclose(first, weights / abs(weights).max())
+               for weights in model.params["W1"].T[10:])
+    assert "red" in bar.get_xlabel() and "blue" in bar.get_xlabel()
+
+
+@both_scripts
 def test_settings_are_not_mixed(script, tiny_mnist, finished, tmp_path):
     finished(script)
     options = ["--data-dir", tiny_mnist, *SMALL[script], "--out", tmp_path]
@@ -439,9 +483,7 @@ def test_a_finished_run_of_other_data_is_not_taken_for_this_one(
     done = run(script, "--data-dir", other, *options, expect=2)
     assert "of another training (fingerprint of the data: " in done.stderr
     run(script, "--data-dir", tmp_path / "missing", *options, expect=2)
-    before = metrics_of(tmp_path)["history"]
-    assert "This run is finished" not in run(script, "--data-dir", same, *options).stdout
-    assert metrics_of(tmp_path)["history"] == before
+    assert "This run is finished" in run(script, "--data-dir", same, *options).stdout
 
 
 @pytest.mark.parametrize("name, encoding", [("Zürich 数", "ascii"), (b"caf\xe9", "utf-8:strict")])
