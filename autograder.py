@@ -23,7 +23,7 @@ import sys
 if __name__ == "__main__":              # before NumPy is loaded: the worker needs the other core
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from grading import contract, judge, report
+from grading import contract, judge, report, screen
 from grading.courses import COURSES, DEFAULT, course_of
 from grading.report import Report
 
@@ -139,6 +139,8 @@ def parser_of_commands():
     add("--allow", action="append", default=[], metavar="NAME",
         help="let submissions import a library that differentiates by itself (torch, jax, ...)")
     add("--points", metavar="FILE", help="JSON: what is graded, and for how many points")
+    add("-v", "--verbose", action="store_true",
+        help="every verdict in full, in the order of the functions, as soon as it is known")
     add("--brief", action="store_true", help="verdicts without explanations")
     add("--json", metavar="FILE", type=pathlib.Path, help="write the verdicts to this file too")
     add("--gradescope", metavar="FILE", type=pathlib.Path, help="write Gradescope's results.json")
@@ -208,6 +210,7 @@ def grade_files(options):
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = max(40, min(100, shutil.get_terminal_size().columns))
     lines, done = report.Lines(names, width, options.brief, coloured), {}
+    streamed = options.verbose or options.brief
 
     def save():
         if options.gradescope:
@@ -217,23 +220,48 @@ def grade_files(options):
     def show(verdict):
         done[verdict.name] = verdict
         save()
+        if not streamed:
+            progress(f"{len(done)} of {len(names)} graded")
+            return
         for line in lines.add(verdict):
             print(line, flush=True)
 
+    def first_screen(graded):
+        score = f"{graded.score(points):g} of {sum(points.values()):g} points; "
+        progress()
+        print("\n".join(screen.overview(graded, score if options.worth else "", width,
+                                        screen.HEIGHT - bool(hint), coloured)))
+
     save()
     key = report.answer_key(*options.key_of)
-    graded = Report(judge.grade(homes, names, key, on_verdict=show, **options.limits),
-                    options.seed)
+    try:
+        graded = Report(judge.grade(homes, names, key, on_verdict=show, **options.limits),
+                        options.seed)
+    except KeyboardInterrupt:
+        if done and not streamed:
+            points = report.points_of(done, {name: points[name] for name in done})
+            first_screen(Report(done, options.seed))
+        raise
     if options.json:
         report.write_json(options.json, report.as_json(graded, points, set(homes.values())))
     if not homes:
         print("autograder.py: error: there is nothing to grade in what was given:",
               hint or "--list shows which functions can be graded", file=sys.stderr)
         return 2
-    print("\n".join(["", graded.summary(), *graded.legend(), *filter(None, [hint])]))
-    if options.worth:
-        print(f"{graded.score(points):g} of {sum(points.values()):g} points")
+    if not streamed:
+        first_screen(graded)
+        print(hint, end="\n" * bool(hint))
+    else:
+        print("\n".join(["", graded.summary(), *graded.legend(), *filter(None, [hint])]))
+        if options.worth:
+            print(f"{graded.score(points):g} of {sum(points.values()):g} points")
     return int(graded.failed)
+
+
+def progress(text=""):
+    """A line on a terminal that the next one wipes."""
+    if sys.stderr.isatty():
+        print(f"\r{text:30}\r", end="", file=sys.stderr, flush=True)
 
 
 def grade_submissions(options):
@@ -324,6 +352,8 @@ def run():
         # Python flushes once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except KeyboardInterrupt:
+        code = 130                              # as a shell has it
     return code
 
 

@@ -50,6 +50,9 @@ class Verdict:
     derivation: str = None          # a section of docs/derivations.md
     timed_out: bool = False
 
+    # No fields: what is written to files does not hold these.
+    is_stub = False                 # whether nothing is written yet
+
 
 @dataclasses.dataclass(eq=False)
 class Finding:
@@ -1109,7 +1112,9 @@ def verdict_of(trial, key):
                        "\n".join(without_consequences(trial)))
     if not trial.outcomes and all(raised(finding, "NotImplementedError")
                                   for finding in trial.failures):
-        return Verdict(trial.name, "fail", NOT_YET)
+        verdict = Verdict(trial.name, "fail", NOT_YET)
+        verdict.is_stub = True
+        return verdict
     sentences, mistakes = sentences_of(trial, key)
     # The smallest case in which one number can be pointed at says more than a sum.
     wrong = [f for f in trial.failures if f.output]
@@ -1118,6 +1123,8 @@ def verdict_of(trial, key):
     verdict = Verdict(trial.name, "fail", "\n".join(sentences),
                       first.case and first.case.describe(), mistakes=mistakes,
                       derivation=trial.function.section)
+    verdict.is_stub = not any(arrays for _, arrays in trial.outcomes) and \
+        all(finding.message.endswith(NOT_WRITTEN) for finding in trial.failures)
     if first.difference:
         place = first.difference.place
         verdict.place = f"{first.output}{list(place) if place else ''}" \
@@ -1246,12 +1253,15 @@ def grade(files, names, key, *, seconds=30, budget=None, strict=False, allow=(),
     with concurrent.futures.ThreadPoolExecutor(1) as ahead:
         # While a worker is at one function, the cases of the next ones are computed.
         cases = {name: ahead.submit(key.cases, name) for some in by_path.values() for name in some}
-        for path, some in by_path.items():
-            for verdict in verdicts_on_file(path, some, key, cases, allow,
-                                            lambda: min(seconds, ends - time.monotonic()), notes):
-                settle(verdict)
-        for future in cases.values():
-            future.cancel()
+        try:
+            for path, some in by_path.items():
+                for verdict in verdicts_on_file(
+                        path, some, key, cases, allow,
+                        lambda: min(seconds, ends - time.monotonic()), notes):
+                    settle(verdict)
+        finally:                    # Ctrl-C waits for no cases of functions to come
+            for future in cases.values():
+                future.cancel()
     return {name: verdicts[name] for name in names}
 
 
