@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from .contract import TOLERANCE, Raised, Truth, other_values
+from .contract import TOLERANCE, Exact, Raised, Truth, other_values
 from .worker import GARBLED, At, Direct, Ended, Given, Process, described
 
 SMALL = 500                 # numbers in a case; properties are looked at in these alone
@@ -52,6 +52,7 @@ class Verdict:
 
     # No fields: what is written to files does not hold these.
     is_stub = False                 # whether nothing is written yet
+    wrong = ()                      # of each wrong output with two axes, the Finding to be drawn
 
 
 @dataclasses.dataclass(eq=False)
@@ -1125,12 +1126,30 @@ def verdict_of(trial, key):
                       derivation=trial.function.section)
     verdict.is_stub = not any(arrays for _, arrays in trial.outcomes) and \
         all(finding.message.endswith(NOT_WRITTEN) for finding in trial.failures)
+    verdict.wrong = worth_drawing(trial.failures)
     if first.difference:
         place = first.difference.place
         verdict.place = f"{first.output}{list(place) if place else ''}" \
             if isinstance(place, tuple) else f"{first.output}, {place}"
         verdict.expected, verdict.actual = first.difference.expected, first.difference.actual
     return verdict
+
+
+def worth_drawing(failures):
+    """For each output with at least two axes, the case that shows most and can yet be read."""
+    def shown(finding):
+        rows, columns = finding.actual.shape[-2:]
+        return rows * columns if max(rows, columns) <= 8 else 0
+
+    best = {}
+    for finding in failures:
+        if finding.output and finding.actual.ndim >= 2 and finding.case.size <= SMALL and (
+                isinstance(finding.case.truth[finding.output], Exact) or
+                finding.difference and isinstance(finding.difference.place, tuple)):
+            other = best.setdefault(finding.output, finding)
+            if shown(finding) > shown(other):
+                best[finding.output] = finding
+    return tuple(best.values())
 
 
 def raised(finding, exception):
@@ -1161,7 +1180,7 @@ def verdict_on_backward(trial, key):
     if trial.fits:
         verdict.diagnosis = (f"these are the right gradients of the {forward} of this file, which "
                              "is wrong itself: mend that first")
-        verdict.mistakes = ()
+        verdict.mistakes = verdict.wrong = ()
     elif verdict.status == "fail":
         verdict.diagnosis = f"{forward} {fault}: mend that first\n{verdict.diagnosis}"
     return verdict

@@ -112,7 +112,7 @@ class Report:
 
     def text(self, width=80, brief=False):
         """Each verdict, the summary and what the verdicts mean."""
-        writer = Lines(self.verdicts, width, brief)
+        writer = Lines(self.verdicts, width, brief=brief)
         lines = [line for verdict in self.verdicts.values() for line in writer.add(verdict)]
         return "\n".join([*lines, "", self.summary(), *self.legend()])
 
@@ -158,7 +158,7 @@ def details(verdict):
 class Lines:
     """Turns verdicts, which may come in any order, into lines in the order of the names."""
 
-    def __init__(self, names, width=80, brief=False, coloured=False):
+    def __init__(self, names, width=80, coloured=False, brief=False):
         self.names, self.width, self.brief, self.coloured = list(names), width, brief, coloured
         self.waiting, self.said = {}, None
         self.told, self.missing = set(), {}     # {reason: names}

@@ -7,11 +7,11 @@ from . import judge
 from .report import details, marked, wrapped
 
 HEIGHT = 20             # lines that any terminal shows without scrolling
-WAITING = "waiting for the forward pass"
+WAITING = "mend forward first"
 MORE = " (-v shows all)"
 
 
-def overview(report, score="", width=80, height=HEIGHT, coloured=False):
+def overview(report, score="", width=80, coloured=False, height=HEIGHT):
     """The lines of the screen, at most so many.
 
     The verdicts come in the order of the course, in which nothing uses what comes after it: what
@@ -20,7 +20,7 @@ def overview(report, score="", width=80, height=HEIGHT, coloured=False):
     """
     told, rest = {}, {}             # {(status, sentences): names}, {(kind, reason): names}
     for name, verdict in report.verdicts.items():
-        kind = kind_of(verdict)
+        kind = kind_of(verdict, width)
         group, key = (rest, kind) if kind else (told, (verdict.status, *details(verdict)))
         group.setdefault(key, []).append(name)
     groups = {key: in_pairs(names, report.verdicts) for key, names in {**told, **rest}.items()}
@@ -48,14 +48,15 @@ def overview(report, score="", width=80, height=HEIGHT, coloured=False):
     return lines + last
 
 
-def kind_of(verdict):
+def kind_of(verdict, width):
     """(what holds for a function of which only the name is shown, why), or None."""
     if verdict.is_stub:
         return judge.NOT_YET, ""
     if verdict.status == "not judged":
         return "out of time" if verdict.timed_out else WAITING, ""
     if verdict.status == "missing":
-        return "missing", f" ({textwrap.shorten(verdict.diagnosis, 40, placeholder=' ...')})"
+        why = textwrap.shorten(verdict.diagnosis, width - 26, placeholder=" ...")
+        return "missing", f" ({why})"
     return ("right", "") if verdict.status == "pass" else None
 
 
@@ -74,5 +75,5 @@ def in_pairs(names, graded):
 
 def in_a_line(label, end, names, width):
     """A line with as many of the names as it can hold."""
-    room = max(12, width - len(f"{label}: {end}"))
+    room = width - len(f"{label}: {end}")
     return f"{label}: {textwrap.shorten(', '.join(names), room, placeholder=' ...')}{end}"
