@@ -295,11 +295,13 @@ def progress(text=""):
 
 def watch_files(options):
     """Grade again what changes until Ctrl-C; returns the exit code of the last state."""
-    graded, known, code, files = None, {}, 1, set(options.paths or ())
+    graded, known, code, files = Report({}), {}, 1, set(options.paths or ())
     try:
         for _ in watch.saves(files):
             try:
                 names, homes, hint = homes_of_command(options)
+                if not names:
+                    raise ValueError(hint or "it has no function that is known")
                 files |= set(homes.values())
                 grounds, read = watch.grounds(homes, options.functions)
             except (OSError, SyntaxError, ValueError) as error:
@@ -307,11 +309,11 @@ def watch_files(options):
                 code = 1
                 continue
             files |= read
-            before = graded or Report({}, options.seed)
-            same = {name: verdict for name, verdict in before.verdicts.items()
+            same = {name: verdict for name, verdict in graded.verdicts.items()
                     if name in names and known.get(name) == grounds.get(name)}
-            graded, known = graded_now(options, names, homes, same), grounds
-            code = int(graded.failed or not names)
+            before, graded = graded, graded_now(options, names, homes, same)
+            known = grounds
+            code = int(graded.failed)
             changed = [name for name in names if name not in same]
             if changed or before.verdicts.keys() != graded.verdicts.keys():
                 tell(options, graded, hint)

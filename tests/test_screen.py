@@ -122,6 +122,13 @@ def test_what_is_wrong_comes_before_warnings():
         ["fc_backward", "FAIL"], ["wrong"], ["fc_forward", "warn"], ["slow"]]
 
 
+def test_a_layer_stands_for_its_passes_if_all_share_the_verdict():
+    graded = ["conv_forward_naive", "conv_backward_naive", "batchnorm_forward",
+              "batchnorm_backward", "batchnorm_backward_alt", "fc_forward", "sgd"]
+    assert screen.in_pairs(graded, graded) == ["conv", "batchnorm", "fc_forward", "sgd"]
+    assert screen.in_pairs(graded[1:4], graded) == graded[1:4]
+
+
 @pytest.mark.parametrize("course", COURSES)
 def test_nothing_comes_before_what_it_uses(course):
     functions = COURSES[course].functions
@@ -203,6 +210,8 @@ def test_what_changes_is_graded_again(file, tmp_path):
     assert "turned red" not in mended and "graded 1 of 4" in mended
     assert said("waiting", RIGHT + "def half(:\n") == (
         "waiting, this cannot be graded: invalid syntax (student.py, line 16)\n")
+    assert said("waiting", "# empty\n") == (
+        "waiting, this cannot be graded: it has no function that is known\n")
     assert said("graded", RIGHT + "# the end\n") == "graded 0 of 4; watching, Ctrl-C ends it\n"
     broken = said("graded", RIGHT.replace("np.maximum(x, 0)", "np.maximum(x, 1)"))
     assert "\nturned red: relu_forward\n" in broken and "graded 2 of 4" in broken
