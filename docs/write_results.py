@@ -143,8 +143,7 @@ READING = {                     # how to read a picture, for some by the script 
 PERFORMANCE = {                 # gap of performance.md -> the run that fills it
     **dict.fromkeys(("speed", "busy", "growth", "convolution", "homework"), "benchmark"),
     "ideas": "ideas"}
-README = {"hidden sizes": "mnist_train", "transfer": "transfer_squeezenet",
-          "drawn digits": "synthetic_to_real", "caught": "autograder"}
+README = {"hidden sizes": "mnist_train", "caught": "autograder"}
 ACCURACY = "{test_accuracy:.2%} of MNIST's test images"
 BLEU = "Flickr8k: loss per word {val_loss_per_word:.2f}, BLEU-4 {bleu_beam[3]:.3f}"
 EXPERIMENTS = {                 # the rows of README's table

@@ -11,6 +11,11 @@ import sys
 
 import pytest
 
+import layers
+import norm_layers
+import rnn_layers
+from grading.courses import COURSES
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, flags=re.DOTALL)
@@ -69,6 +74,31 @@ def test_every_flag_and_file_of_the_commands_exists():
             pytest.importorskip("torchvision")
         if "/" not in path and hasattr(importlib.import_module(module), "arguments"):
             importlib.import_module(module).arguments(shlex.split(arguments))
+
+
+def layers_of_the_readme():
+    """{function: (link to its derivation, what it is graded as)} of the table of layers."""
+    table = README.split("## The layers")[1].split("\n## ")[0]
+    rows = [row.strip("| ").split(" | ") for row in re.findall(r"^\| `.*", table, re.MULTILINE)]
+    return {name: (link, graded) for names, _, link, graded in rows
+            for name in re.findall(r"`(\w+)`", names)}
+
+
+def test_the_table_of_layers_has_every_layer_and_no_other():
+    pairs = {name.removesuffix("_forward") for module in (layers, norm_layers, rnn_layers)
+             for name in vars(module) if re.fullmatch(r"[a-z]\w*_(forward|loss)", name)}
+    assert set(layers_of_the_readme()) == pairs
+
+
+@pytest.mark.parametrize("name, row", layers_of_the_readme().items())
+def test_a_layer_is_graded_as_its_row_says(name, row):
+    names = {"EECS 545": name, "CS231n": name}
+    names |= dict(re.findall(r"(\S+) \(`(\w+)`\)", row[1]))
+    names = {course: re.sub("(.*)_naive", r"\1_forward_naive", name)
+             for course, name in names.items()}
+    for key, course in COURSES.items():
+        functions = {f"{names[course.title]}_forward", names[course.title]}
+        assert bool(functions & set(course.functions)) == (course.title in row[1]), key
 
 
 def test_every_file_of_the_map_exists_and_no_file_is_missing_from_it():
