@@ -297,7 +297,8 @@ def readme(functions):
     """The README of a hand-out in which these functions are to be written."""
     by_file = collections.defaultdict(list)
     for function in functions:
-        by_file[function.file].append(f"`{function.name}`")
+        is_model = function.kind == "model"
+        by_file[function.file].append(f"`{function.name}{'.loss' * is_model}`")
     return README.format(
         table="\n".join(f"| `{file}.py` | {', '.join(names)} |" for file, names in by_file.items()),
         example=functions[0].name)
