@@ -4,6 +4,7 @@
     python autograder.py conv max_pool            a part of it
     python autograder.py my_layers.py             every known function in a file
     python autograder.py --layers FILE            the functions of layers.py in a file
+    python autograder.py FILE --watch             again when the file changes, what has changed
     python autograder.py --submissions DIR        a folder of students
     pytest autograder.py -k conv                  the same as tests
     autograder.check(conv_forward, conv_backward) in a notebook
@@ -23,8 +24,9 @@ import sys
 if __name__ == "__main__":              # before NumPy is loaded: the worker needs the other core
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from grading import contract, judge, report
+from grading import contract, judge, page, report, screen, watch
 from grading.courses import COURSES, DEFAULT, course_of
+from grading.gradients import check_gradient, numerical_gradient  # noqa: F401, public here
 from grading.report import Report
 
 HOME = pathlib.Path(__file__).resolve().parent
@@ -140,7 +142,13 @@ def parser_of_commands():
     add("--allow", action="append", default=[], metavar="NAME",
         help="let submissions import a library that differentiates by itself (torch, jax, ...)")
     add("--points", metavar="FILE", help="JSON: what is graded, and for how many points")
+    add("-v", "--verbose", action="store_true",
+        help="every verdict in full, in the order of the functions, as soon as it is known")
     add("--brief", action="store_true", help="verdicts without explanations")
+    add("--watch", action="store_true",
+        help="grade again what has changed when a file is saved, until Ctrl-C")
+    add("--html", metavar="FILE", type=pathlib.Path,
+        help="write a page with all verdicts and pictures of wrong arrays")
     add("--json", metavar="FILE", type=pathlib.Path, help="write the verdicts to this file too")
     add("--gradescope", metavar="FILE", type=pathlib.Path, help="write Gradescope's results.json")
     add("--hidden", nargs="+", default=[], metavar="NAME",
@@ -211,10 +219,21 @@ def homes_of_command(options):
 def grade_files(options):
     """Grade what was given; returns the exit code."""
     names, homes, hint = homes_of_command(options)
-    points = report.points_of(names, options.worth)
-    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    width = max(40, min(100, shutil.get_terminal_size().columns))
-    lines, done = report.Lines(names, width, options.brief, coloured), {}
+    graded = graded_now(options, names, homes)
+    if not homes:
+        print("autograder.py: error: there is nothing to grade in what was given:",
+              hint or "--list shows which functions can be graded", file=sys.stderr)
+        return 2
+    tell(options, graded, hint)
+    return int(graded.failed)
+
+
+def graded_now(options, names, homes, known=None):
+    """The Report on these functions, written where the options say. Those that are known, as
+    {name: Verdict}, are not graded again."""
+    done, points = dict(known or {}), report.points_of(names, options.worth)
+    again = [name for name in names if name not in done]
+    lines = report.Lines(again, *terminal(), options.brief)
 
     def save():
         if options.gradescope:
@@ -224,23 +243,94 @@ def grade_files(options):
     def show(verdict):
         done[verdict.name] = verdict
         save()
-        for line in lines.add(verdict):
-            print(line, flush=True)
+        if options.verbose or options.brief:
+            for line in lines.add(verdict):
+                print(line, flush=True)
+        else:
+            progress(f"{len(done)} of {len(names)} graded")
 
     save()
-    key = report.answer_key(*options.key_of)
-    graded = Report(judge.grade(homes, names, key, on_verdict=show, **options.limits),
-                    options.seed)
+    try:
+        judge.grade(homes, again, report.answer_key(*options.key_of), on_verdict=show,
+                    **options.limits)
+    except KeyboardInterrupt:
+        progress()
+        if done and not options.brief:
+            print("\n".join(screen.overview(
+                Report(done, options.seed), f"stopped after {len(done)} of {len(names)}; ",
+                *terminal())))
+        raise
+    progress()
+    graded = Report({name: done[name] for name in names}, options.seed)
     if options.json:
         report.write_json(options.json, report.as_json(graded, points, set(homes.values())))
-    if not homes:
-        print("autograder.py: error: there is nothing to grade in what was given:",
-              hint or "--list shows which functions can be graded", file=sys.stderr)
-        return 2
-    print("\n".join(["", graded.summary(), *graded.legend(), *filter(None, [hint])]))
-    if options.worth:
-        print(f"{graded.score(points):g} of {sum(points.values()):g} points")
-    return int(graded.failed)
+    if options.html:
+        report.write(options.html, page.page(graded, score_of(options, graded)))
+    return graded
+
+
+def tell(options, graded, hint=""):
+    """Print what was found: after the verdicts of --verbose and --brief the total, else a screen
+    that begins with it."""
+    if options.verbose or options.brief:
+        print("\n".join(["", graded.summary(), *graded.legend(), *filter(None, [hint])]))
+        if options.worth:
+            print(score_of(options, graded).removesuffix("; "))
+    else:
+        height = screen.HEIGHT - bool(hint)
+        print("\n".join([*screen.overview(graded, score_of(options, graded), *terminal(), height),
+                         *filter(None, [hint])]), flush=True)
+
+
+def score_of(options, graded):
+    """The points, where there are some, as the beginning of a line."""
+    points = report.points_of(graded.verdicts, options.worth)
+    return f"{graded.score(points):g} of {sum(points.values()):g} points; " if options.worth else ""
+
+
+def terminal():
+    """How wide lines may be, and whether there are colours."""
+    return (max(40, min(100, shutil.get_terminal_size().columns)),
+            sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+
+
+def progress(text=""):
+    """A line on a terminal that the next one wipes."""
+    if sys.stderr.isatty():
+        print(f"\r{text:30}\r", end="", file=sys.stderr, flush=True)
+
+
+def watch_files(options):
+    """Grade again what changes until Ctrl-C; returns the exit code of the last state."""
+    graded, known, code, files = Report({}), {}, 1, set(options.paths or ())
+    try:
+        for _ in watch.saves(files):
+            try:
+                names, homes, hint = homes_of_command(options)
+                if not names:
+                    raise ValueError(hint or "it has no function that is known")
+                files |= set(homes.values())
+                grounds, read = watch.grounds(homes, options.functions)
+            except (OSError, SyntaxError, ValueError) as error:
+                print(f"waiting, this cannot be graded: {error}", flush=True)
+                code = 1
+                continue
+            files |= read
+            same = {name: verdict for name, verdict in graded.verdicts.items()
+                    if name in names and known.get(name) == grounds.get(name)}
+            before, graded = graded, graded_now(options, names, homes, same)
+            known = grounds
+            code = int(graded.failed)
+            changed = [name for name in names if name not in same]
+            if changed or before.verdicts.keys() != graded.verdicts.keys():
+                tell(options, graded, hint)
+            for colour, some in (("green", set(graded.right) - set(before.right)),
+                                 ("red", set(before.right) - set(graded.right))):
+                if turned := [name for name in changed if name in some & set(before.verdicts)]:
+                    print(screen.in_a_line(f"turned {colour}", "", turned, terminal()[0]))
+            print(f"graded {len(changed)} of {len(names)}; watching, Ctrl-C ends it", flush=True)
+    except KeyboardInterrupt:
+        return code
 
 
 def grade_submissions(options):
@@ -297,7 +387,7 @@ def main(arguments=None):
         elif options.submissions:
             return grade_submissions(options)
         else:
-            return grade_files(options)
+            return (watch_files if options.watch else grade_files)(options)
         return 0
     except BrokenPipeError:
         raise
@@ -335,6 +425,8 @@ def run():
         # Python flushes once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except KeyboardInterrupt:
+        code = 130                              # as a shell has it
     return code
 
 

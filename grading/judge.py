@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from .contract import TOLERANCE, Raised, Truth, other_values
+from .contract import TOLERANCE, Exact, Raised, Truth, other_values
 from .worker import GARBLED, At, Direct, Ended, Given, Process, described
 
 SMALL = 500                 # numbers in a case; properties are looked at in these alone
@@ -49,6 +49,10 @@ class Verdict:
     mistakes: tuple = ()            # names of the known mistakes that explain it
     derivation: str = None          # a section of docs/derivations.md
     timed_out: bool = False
+
+    # No fields: what is written to files does not hold these.
+    is_stub = False                 # whether nothing is written yet
+    wrong = ()                      # of each wrong output with two axes, the Finding to be drawn
 
 
 @dataclasses.dataclass(eq=False)
@@ -1112,7 +1116,9 @@ def verdict_of(trial, key):
                        "\n".join(without_consequences(trial)))
     if not trial.outcomes and all(raised(finding, "NotImplementedError")
                                   for finding in trial.failures):
-        return Verdict(trial.name, "fail", NOT_YET)
+        verdict = Verdict(trial.name, "fail", NOT_YET)
+        verdict.is_stub = True
+        return verdict
     sentences, mistakes = sentences_of(trial, key)
     # The smallest case in which one number can be pointed at says more than a sum.
     wrong = [f for f in trial.failures if f.output]
@@ -1121,12 +1127,32 @@ def verdict_of(trial, key):
     verdict = Verdict(trial.name, "fail", "\n".join(sentences),
                       first.case and first.case.describe(), mistakes=mistakes,
                       derivation=trial.function.section)
+    verdict.is_stub = not any(arrays for _, arrays in trial.outcomes) and \
+        all(finding.message.endswith(NOT_WRITTEN) for finding in trial.failures)
+    verdict.wrong = worth_drawing(trial.failures)
     if first.difference:
         place = first.difference.place
         verdict.place = f"{first.output}{list(place) if place else ''}" \
             if isinstance(place, tuple) else f"{first.output}, {place}"
         verdict.expected, verdict.actual = first.difference.expected, first.difference.actual
     return verdict
+
+
+def worth_drawing(failures):
+    """For each output with at least two axes, the case that shows most and can yet be read."""
+    def shown(finding):
+        rows, columns = finding.actual.shape[-2:]
+        return rows * columns if max(rows, columns) <= 8 else 0
+
+    best = {}
+    for finding in failures:
+        if finding.output and finding.actual.ndim >= 2 and finding.case.size <= SMALL and (
+                isinstance(finding.case.truth[finding.output], Exact) or
+                finding.difference and isinstance(finding.difference.place, tuple)):
+            other = best.setdefault(finding.output, finding)
+            if shown(finding) > shown(other):
+                best[finding.output] = finding
+    return tuple(best.values())
 
 
 def raised(finding, exception):
@@ -1157,7 +1183,7 @@ def verdict_on_backward(trial, key):
     if trial.fits:
         verdict.diagnosis = (f"these are the right gradients of the {forward} of this file, which "
                              "is wrong itself: mend that first")
-        verdict.mistakes = ()
+        verdict.mistakes = verdict.wrong = ()
     elif verdict.status == "fail":
         verdict.diagnosis = f"{forward} {fault}: mend that first\n{verdict.diagnosis}"
     return verdict
@@ -1249,12 +1275,15 @@ def grade(files, names, key, *, seconds=30, budget=None, strict=False, allow=(),
     with concurrent.futures.ThreadPoolExecutor(1) as ahead:
         # While a worker is at one function, the cases of the next ones are computed.
         cases = {name: ahead.submit(key.cases, name) for some in by_path.values() for name in some}
-        for path, some in by_path.items():
-            for verdict in verdicts_on_file(path, some, key, cases, allow,
-                                            lambda: min(seconds, ends - time.monotonic()), notes):
-                settle(verdict)
-        for future in cases.values():
-            future.cancel()
+        try:
+            for path, some in by_path.items():
+                for verdict in verdicts_on_file(
+                        path, some, key, cases, allow,
+                        lambda: min(seconds, ends - time.monotonic()), notes):
+                    settle(verdict)
+        finally:                    # Ctrl-C waits for no cases of functions to come
+            for future in cases.values():
+                future.cancel()
     return {name: verdicts[name] for name in names}
 
 

@@ -112,7 +112,7 @@ class Report:
 
     def text(self, width=80, brief=False):
         """Each verdict, the summary and what the verdicts mean."""
-        writer = Lines(self.verdicts, width, brief)
+        writer = Lines(self.verdicts, width, brief=brief)
         lines = [line for verdict in self.verdicts.values() for line in writer.add(verdict)]
         return "\n".join([*lines, "", self.summary(), *self.legend()])
 
@@ -158,7 +158,7 @@ def details(verdict):
 class Lines:
     """Turns verdicts, which may come in any order, into lines in the order of the names."""
 
-    def __init__(self, names, width=80, brief=False, coloured=False):
+    def __init__(self, names, width=80, coloured=False, brief=False):
         self.names, self.width, self.brief, self.coloured = list(names), width, brief, coloured
         self.waiting, self.said = {}, None
         self.told, self.missing = set(), {}     # {reason: names}
@@ -177,9 +177,7 @@ class Lines:
 
     def lines_of(self, verdict):
         """A line with the verdict, and indented ones with the details."""
-        mark, said = MARKS[verdict.status], list(details(verdict))
-        if self.coloured:
-            mark = f"\033[{COLOURS[verdict.status][0]}m{mark}\033[0m"
+        mark, said = marked(verdict.status, self.coloured), list(details(verdict))
         aside = ""
         if said == [judge.NOT_YET]:
             aside = judge.NOT_YET
@@ -190,7 +188,7 @@ class Lines:
         yield f"{verdict.name:27} {mark}{aside and f' ({aside})'}"
         for line in [] if aside else said:
             if line not in self.told:
-                yield from self.wrapped(line)
+                yield from wrapped(line, self.width)
         self.told |= {line for line in said if line.endswith(judge.IN_VAIN)}
         self.said = said
 
@@ -198,13 +196,19 @@ class Lines:
         """What is missing, in a line for each reason."""
         for reason, names in self.missing.items():
             because = f" ({reason})" if reason and not self.brief else ""
-            yield from self.wrapped(f"missing: {', '.join(names)}{because}", "")
+            yield from wrapped(f"missing: {', '.join(names)}{because}", self.width, "")
         self.missing = {}
 
-    def wrapped(self, line, indent="    "):
-        """A sentence as lines that fit."""
-        return textwrap.wrap(line, self.width, initial_indent=indent, subsequent_indent="    ",
-                             break_on_hyphens=False)
+
+def marked(status, coloured):
+    """A verdict as it is shown."""
+    return f"\033[{COLOURS[status][0]}m{MARKS[status]}\033[0m" if coloured else MARKS[status]
+
+
+def wrapped(line, width, indent="    "):
+    """A sentence as lines that fit."""
+    return textwrap.wrap(line, width, initial_indent=indent, subsequent_indent="    ",
+                         break_on_hyphens=False)
 
 
 # ---------------------------------------------------------------- JSON and Gradescope
