@@ -63,8 +63,8 @@ def write(folder, names, seed=0):
     report.write(folder / "README.md", readme(functions))
     key = folder / "grading" / "key.npz"
     report.answer_key(seed).save(key, names, largest=LARGEST_CASE)
-    told = [f"{folder}: {len(functions)} functions to write in {len(stubs)} files, "
-            f"and a key of {key.stat().st_size / 1e6:.1f} MB (seed {seed})"]
+    told = [f"{folder}: {len(functions)} functions to write in {', '.join(stubs)}; "
+            f"a key of {key.stat().st_size / 1e6:.1f} MB (seed {seed})"]
     if shared:
         told += ["Kept, because kept functions use them too; read whether they tell too much:",
                  *(f"    {line}" for line in shared)]

@@ -253,7 +253,7 @@ def test_the_handout_holds_the_project_and_nothing_else(handed_out):
     folders = {name.rpartition("/")[0] for name in files}
     assert folders == {"", "data", "grading"} and "my_layers.py" not in files
     assert (folder / "grading" / "key.npz").stat().st_size < 8e6
-    assert printed.startswith(f"../students: {len(FUNCTIONS)} functions to write in 6 files")
+    assert f"students: {len(FUNCTIONS)} functions to write in layers.py, rnn_layers.py" in printed
 
 
 @pytest.mark.long
@@ -380,7 +380,7 @@ def test_a_part_can_be_handed_out(tmp_path):
     printed = run(ROOT, "autograder.py", "--handout", tmp_path / "part", "rnn_step", "relu",
                   "--seed", "5")
     student = tmp_path / "part"
-    assert "4 functions to write in 2 files" in printed and "(seed 5)" in printed
+    assert "4 functions to write in layers.py, rnn_layers.py; a key of" in printed
     assert "rnn_layers.py: _rnn_cell" in printed and "_rows" not in printed
     assert Key.load(student / "grading" / "key.npz").seed == 5
     told = run(student, "autograder.py", code=1)
