@@ -352,7 +352,7 @@ def test_a_wrong_file_is_told_what_the_whole_grader_tells(handed_out, tmp_path):
     for file, text in texts.items():
         (student / f"{file}.py").write_text(text, encoding="utf-8")
     files = [word for file in texts for word in (f"--{file.replace('_', '-')}", f"{file}.py")]
-    told, whole = (run(student, grader / "autograder.py", *files, code=1)
+    told, whole = (run(student, grader / "autograder.py", "-v", *files, code=1)
                    for grader in (student, ROOT))
     assert [line for line in whole.splitlines() if "see docs/" not in line] == told.splitlines()
     assert whole.count("FAIL") >= 6 and "divided by N" in whole
