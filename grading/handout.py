@@ -267,8 +267,8 @@ command says what is not written yet: all of it, so far.
 {table}
 
 Each has a docstring that says what goes in and what comes out. Write between the bars, in the place
-of the line that raises `NotImplementedError`. Helper functions of your own may stand anywhere in the
-file. Go through the table from top to bottom: what comes later uses what came before.
+of the line that raises `NotImplementedError`. Helper functions of your own may stand anywhere in
+the file. Go through the table from top to bottom: what comes later uses what came before.
 
 ## Grade yourself
 

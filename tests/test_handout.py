@@ -1,4 +1,4 @@
-"""The hand-out: everything that students need, nothing that they are to write, and the same judge."""
+"""The hand-out: all that students need, nothing that they are to write, and the same judge."""
 import ast
 import json
 import os
@@ -44,8 +44,8 @@ def run(folder, *words, code=0, **options):
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
                    "COLUMNS": "80"} | options
     environment.pop("PYTHONPATH", None)
-    done = subprocess.run([sys.executable, *map(str, words)], cwd=folder, env=environment, text=True,
-                          capture_output=True)
+    done = subprocess.run([sys.executable, *map(str, words)], cwd=folder, env=environment,
+                          text=True, capture_output=True)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
@@ -253,6 +253,9 @@ def test_the_handout_holds_the_project_and_nothing_else(handed_out):
     folders = {name.rpartition("/")[0] for name in files}
     assert folders == {"", "data", "grading"} and "my_layers.py" not in files
     assert (folder / "grading" / "key.npz").stat().st_size < 8e6
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\w+\.py", readme)) <= files and "docs/" not in readme
+    assert all(f"`{name}`" in readme for names in ASKED.values() for name in names)
     assert f"students: {len(FUNCTIONS)} functions to write in layers.py, rnn_layers.py" in printed
 
 
