@@ -34,13 +34,14 @@ def overview(report, score="", width=80, coloured=False, height=HEIGHT):
     # Warnings cost no points: they come after what is wrong.
     blocks = sorted(told, key=lambda key: key[0] == "warn")
     start, room, before = len(lines), height - len(last), set()
-    for number, (status, *said) in enumerate(blocks):
-        names = textwrap.shorten(", ".join(groups[status, *said]), width - 12, placeholder=" ...")
+    for number, key in enumerate(blocks):
+        status, *said = key
+        names = textwrap.shorten(", ".join(groups[key]), width - 12, placeholder=" ...")
         block = [f"{names:27} {marked(status, coloured)}",
                  *(part for line in said if line not in before for part in wrapped(line, width))]
         free = room - len(lines) - (number + 1 < len(blocks))
         if len(block) > free and len(lines) > start:
-            names = [name for key in blocks[number:] for name in groups[key]]
+            names = [name for waiting in blocks[number:] for name in groups[waiting]]
             lines.append(in_a_line("then", MORE, names, width))
             break
         lines += block if len(block) <= free else [*block[:free - 1], f"    ...{MORE}"]

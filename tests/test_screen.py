@@ -57,6 +57,7 @@ def test_a_half_written_file_fits_on_a_screen(file):
                           "right: relu_forward, softmax_loss"]
 
 
+@pytest.mark.long
 def test_the_students_files_fit_on_a_screen():
     done = run(STUDENT / "layers.py", STUDENT / "rnn_layers.py")
     lines = done.stdout.splitlines()
