@@ -399,6 +399,10 @@ class Key:
         for mistake, outputs in self._stored.get((name, id(case)), ()):
             yield Prediction(mistake, self._sentences[mistake], self._store.unpack(outputs))
 
+    def explains(self, name, case):
+        """Whether predictions are known here: a stored key has them for small cases alone."""
+        return not self._store or (name, id(case)) in self._stored
+
     def save(self, path, names=None, *, largest=5000, largest_explained=100):
         """Write the answers for `names` (default: all) to an .npz file that holds no formula.
 
@@ -454,7 +458,7 @@ class Store:
 
     def __init__(self, arrays):
         self.arrays = arrays
-        self.parts, self.used = {}, {}
+        self.parts, self.used, self.packed = {}, {}, {}
 
     def pack(self, value):
         """JSON for a value; its arrays are kept in `parts`."""
@@ -462,9 +466,12 @@ class Store:
             return {"dtype": value.name}
         if isinstance(value, (np.ndarray, np.generic)):
             kind, start = value.dtype.name, self.used.get(value.dtype.name, 0)
-            self.parts.setdefault(kind, []).append(np.ravel(value))
-            self.used[kind] = start + value.size
-            return {"array": (kind, start, *value.shape)}
+            same = kind, value.shape, value.tobytes()       # caches hold what inputs hold
+            if same not in self.packed:
+                self.parts.setdefault(kind, []).append(np.ravel(value))
+                self.used[kind] = start + value.size
+                self.packed[same] = {"array": (kind, start, *value.shape)}
+            return self.packed[same]
         if dataclasses.is_dataclass(value):
             fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
             return {"class": type(value).__name__, "fields": self.pack(fields)}

@@ -953,8 +953,10 @@ class Explanation:
 
     def of(self, output):
         """Names of the mistakes that explain an output, the best first."""
+        name = self.trial.name
         failures = [f for f in self.trial.failures if f.actual is not None
-                    and (f.output == output or isinstance(f.actual, Raised))]
+                    and (f.output == output or isinstance(f.actual, Raised))
+                    and self.key.explains(name, f.case)]
         # Mistakes are computed in float64; the same mistake made in float32 overflows earlier.
         failures = [f for f in failures if f.case.dtype == np.float64] or failures
         # Where the learning rate falls, several slips come together.
@@ -971,8 +973,9 @@ class Explanation:
             if not fitting:
                 return []
         # Of two mistakes that fit, the better one predicts no failure that did not occur.
-        right = [case for case, arrays in self.trial.outcomes
-                 if output in arrays and id(case) not in wrong and case.if_wrong == "fail"]
+        right = [case for case, arrays in self.trial.outcomes if output in arrays
+                 and id(case) not in wrong and case.if_wrong == "fail"
+                 and self.key.explains(name, case)]
         surplus = {name: sum(output in self.predictions(case).get(name, ()) for case in right[:12])
                    for name in fitting or ()}
         least = min(surplus.values(), default=0)

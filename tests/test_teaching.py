@@ -40,22 +40,38 @@ def with_python(folder):
     return {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "COLUMNS": "80"}
 
 
+def apply(changes, folder):
+    """Add the lines of a diff to files, beside the lines that it shows."""
+    for name, *lines in (part.splitlines() for part in changes.split("--- ")[1:]):
+        old, new = ("".join(f"{line[1:]}\n" for line in lines if line[:1] in signs)
+                    for signs in (" ", " +"))
+        text = (folder / name).read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{name}: {old}"
+        (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+
+
 @pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="the examples are for a POSIX shell")
 def test_the_examples_of_the_document_print_what_stands_under_them(classroom):
     """All in their order and in one folder, as a reader would try them."""
-    shutil.copytree(ROOT / "grading", classroom / "grading")
-    shutil.copy(ROOT / "autograder.py", classroom)
+    for folder in ("grading", "data"):
+        shutil.copytree(ROOT / folder, classroom / folder,
+                        ignore=shutil.ignore_patterns("mnist", "coco_*", "hymenoptera_data"))
+    for path in ROOT.glob("*.py"):
+        shutil.copy(path, classroom)
     (classroom / "otter").mkdir()
     (classroom / "otter" / "test_files.py").write_text(OTTER)
     environment = {**with_python(classroom), "PYTHONPATH": str(classroom)}
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", TEACHING, re.MULTILINE | re.DOTALL)
-    assert {language for language, _ in blocks} == {"python", "sh", "text", "json", "console"}
+    assert {language for language, _ in blocks} == {"python", "sh", "text", "json", "console",
+                                                    "diff"}
     printed = None
     for language, block in blocks:
         path = re.match(r"# (\S+\.py)\n", block)
         if language == "json":
             (classroom / "points.json").write_text(block)
+        elif language == "diff":
+            apply(block, classroom)
         elif language == "text":
             assert printed == block
         elif path:
