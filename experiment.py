@@ -181,7 +181,8 @@ def run(main):
         # Who read the output has left (head, less); nothing more can be said to them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (UserError, DataError, DownloadError, CheckpointError, DivergedError) as error:
+    except (UserError, DataError, DownloadError, CheckpointError, DivergedError,
+            NotImplementedError) as error:          # of a layer in a hand-out, not yet written
         text = str(error)
     except MemoryError as error:
         text = f"not enough memory: {error}. Try smaller sizes of the model or of the mini-batches"

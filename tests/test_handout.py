@@ -40,14 +40,14 @@ STUB = "is not written yet"
 
 
 def run(folder, *words, code=0, **options):
-    """What a command prints, run in a folder where nothing of this project can be imported from."""
+    """What a command says, run in a folder where nothing of this project can be imported from."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
                    "COLUMNS": "80"} | options
     environment.pop("PYTHONPATH", None)
     done = subprocess.run([sys.executable, *map(str, words)], cwd=folder, env=environment,
                           text=True, capture_output=True)
     assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def without_spaces(text):
@@ -288,6 +288,8 @@ def test_everything_imports_and_is_graded_as_not_written(handed_out, tmp_path):
         waits = f"{FUNCTIONS[name].forward} comes first: it raises NotImplementedError"
         assert result["diagnosis"] == judge.NOT_YET or result["diagnosis"].startswith(waits), name
         assert STUB in result["diagnosis"] or result["diagnosis"] == judge.NOT_YET
+    told = run(student, "mnist_train.py", "--quick", "--data", "synthetic", code=2)
+    assert told.splitlines()[-1] == "error: TwoLayerNet.loss is not written yet"
     # The same in a notebook and by pytest, with no flag either.
     told = run(student, "-c", "from layers import relu_forward\nfrom autograder import check\n"
                               "print(check(relu_forward))")
