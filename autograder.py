@@ -133,6 +133,8 @@ def parser_of_commands():
             help=f"grade this file in the place of {file}.py")
     add("--course", choices=COURSES, default=DEFAULT,
         help=f"whose functions they are (default: {DEFAULT})")
+    add("--version", action="version", version=f"%(prog)s {report.version()}",
+        help="show the version with a fingerprint of the grader's files, and stop")
     add("--list", action="store_true", help="show what can be graded, and stop")
     add("--seed", type=at_least(0, int), default=0, help="of the random cases (default: 0)")
     add("--seconds", type=at_least(0.1, float), default=30, metavar="N",

@@ -46,11 +46,19 @@ def write_checkpoint(path, settings, state, arrays):
     text = _as_json({"version": VERSION, "settings": settings, "state": state,
                      "arrays": list(arrays)})
     try:
-        save_atomically(path, lambda file: np.savez(file, json=np.array(text), **arrays))
+        save_atomically(path, lambda file: _savez(file, {"json": np.array(text), **arrays}))
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {path}: {error.strerror or error}. The "
                               "previous one, if any, is intact: free some space and run again with "
                               "--resume, or choose another --out folder") from error
+
+
+def _savez(file, arrays):
+    """As np.savez; that of NumPy 2.0 leaves the zip open on a full disk, and Python complains."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
 
 def read_checkpoint(path, settings=None):

@@ -12,6 +12,7 @@ import shutil
 import sys
 import textwrap
 import time
+import warnings
 
 try:
     import fcntl
@@ -21,7 +22,10 @@ except ImportError:                             # Windows
 
 def python():
     """What to type for the Python that is running: .venv/bin/python, say, as in the README."""
-    path = os.path.relpath(sys.executable)
+    try:
+        path = os.path.relpath(sys.executable)
+    except ValueError:                          # Windows: it is on another drive
+        return sys.executable
     return sys.executable if path.startswith(os.pardir) else path
 
 
@@ -168,6 +172,8 @@ def run(main):
     """Call main() and turn what a person can mend into one line and exit code 2."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")   # a folder's name may be in any script
+    # On macOS, NumPy with Apple's Accelerate warns of divisions in matrix products that have none.
+    warnings.filterwarnings("ignore", ".* encountered in matmul", RuntimeWarning)
     try:
         if importlib.util.find_spec("matplotlib") is None:
             raise UserError(f"matplotlib is missing: {python()} -m pip install matplotlib")

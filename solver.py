@@ -412,8 +412,9 @@ class Solver:
             part.update({name: found[name].astype(value.dtype) for name, value in part.items()})
 
 
-# Overflow is reported once, by the check of the loss, and not by NumPy's warnings.
-_QUIET = {"over": "ignore", "invalid": "ignore"}
+# Overflow is reported once, by the check of the loss, and not by NumPy's warnings. On macOS some of
+# them are false: with Apple's Accelerate, NumPy warns of divisions in matrix products.
+_QUIET = {"divide": "ignore", "over": "ignore", "invalid": "ignore"}
 
 
 @contextlib.contextmanager

@@ -24,6 +24,9 @@ import numpy as np
 from checkpoint import read_checkpoint, save_atomically, write_checkpoint
 from data.download import DownloadError, download, file_hash
 
+# "OMP: Error #15" and the end of Python here mean that NumPy and PyTorch each bring an OpenMP
+# library, as conda's NumPy with MKL beside pip's PyTorch does. No exception can be caught. Install
+# both with pip into a new .venv: KMP_DUPLICATE_LIB_OK=TRUE hides the message, not the danger.
 try:
     import torch
     import torchvision
@@ -626,7 +629,7 @@ def main(argv=None):
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # started by torchrun
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     if processes()[0] > 0:  # only the first process speaks
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
     try:
         print(compare(args, device))
     except RuntimeError as error:

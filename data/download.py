@@ -19,6 +19,9 @@ CONNECT_SECONDS = 8         # until a mirror answers, for all mirrors together
 STALL_SECONDS = 15          # a transfer that stands still for so long was cut
 PAUSES = (0, 0.5, 1, 2)     # seconds before each round through the mirrors
 MAX_BYTES = 100_000_000     # whoever wants more asks for it
+CERTIFICATES = (            # what to do where Python does not trust the server
+    "With Python from python.org on macOS, run 'Install Certificates.command' in its folder in "
+    "Applications; behind a company's proxy, set SSL_CERT_FILE to the proxy's certificate file")
 
 
 class DataError(ValueError):
@@ -66,8 +69,9 @@ def download(urls, path, *, md5=None, max_bytes=MAX_BYTES, progress=False):
     except OSError as error:
         raise DownloadError(f"cannot store {path}: {error.strerror or error}") from error
     reasons = " ".join("; ".join(f"{url}: {failures[url]}" for url in failures).split())
-    raise DownloadError(f"{os.path.basename(path)} cannot be downloaded ({reasons}). Check the "
-                        f"network and run again, or get the file by hand and put it at {path}")
+    remedy = CERTIFICATES if "CERTIFICATE_VERIFY_FAILED" in reasons else "Check the network"
+    raise DownloadError(f"{os.path.basename(path)} cannot be downloaded ({reasons}). {remedy} and "
+                        f"run again, or get the file by hand and put it at {path}")
 
 
 def _transfer(url, part, limit, seconds, progress):

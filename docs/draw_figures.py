@@ -143,7 +143,7 @@ def through_time():
 
 def weight_scales():
     """What comes of five layers, against the scale of their initial weights (a run's figures)."""
-    run = json.loads(STORED.read_text())["weight_scales"]
+    run = json.loads(STORED.read_text(encoding="utf-8"))["weight_scales"]
     figure = Figure(figsize=(10, 4), layout="constrained", dpi=120)
     left, right = figure.subplots(1, 2)
     for name, label, style in (("plain", "without batch normalisation", "o-"),

@@ -160,7 +160,7 @@ def gather(folder, name):
     """Take over the pictures of a run; returns its figures. UserError if it had other settings."""
     path = folder / f"{name}.json"
     path = path if path.exists() else folder / name / "metrics.json"
-    metrics = json.loads(path.read_text())
+    metrics = json.loads(path.read_text(encoding="utf-8"))
     check(name, metrics)
     for picture in RUNS[name].pictures:
         copy_picture(path.with_name(f"{picture}.png"), FIGURES / f"{name}_{picture}.png")
@@ -346,10 +346,11 @@ def main(argv=None):
     gathering.add_argument("folder", type=pathlib.Path, metavar="FOLDER")
     gathering.add_argument("names", nargs="+", choices=RUNS, metavar="NAME")
     args = parser.parse_args(argv)
-    results = json.loads(STORED.read_text())
+    results = json.loads(STORED.read_text(encoding="utf-8"))
     results |= {name: gather(args.folder, name) for name in args.names}
     texts = {STORED: json.dumps(results, indent=1) + "\n",
-             **{path: filled(path.read_text(), results) for path in DOCUMENTS}}
+             **{path: filled(path.read_text(encoding="utf-8"), results)
+                for path in DOCUMENTS}}
     for path, text in texts.items():
         save_atomically(path, lambda file: file.write(text.encode()))
 

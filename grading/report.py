@@ -243,7 +243,8 @@ def write(path, text):
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8", newline="")
+    # A folder may have a name that is no text, as one unpacked from a ZIP of Windows.
+    part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
     os.replace(part, path)
 
 
@@ -625,7 +626,7 @@ def class_page(records, names):
     for record in records:
         student, right = record["student"], report_of(record).right
         wrong = ", ".join(name for name in names if name not in right)
-        link = f"students/{urllib.parse.quote(student)}.txt"
+        link = f"students/{urllib.parse.quote(os.fsencode(student))}.txt"
         rows.append([f'<a href="{link}">{html.escape(student)}</a>',
                      f"{record['score']:g}", html.escape(record["note"] or wrong)])
     return PAGE.format(

@@ -8,6 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "data").glob("*.py")])
 EVERYWHERE = {*sys.stdlib_module_names, "numpy"}
+TEXT_METHODS = {"read_text", "write_text"}
 SCRIPTS = {"mnist_train", "cnn_train", "image_captioning", "transfer_learning"}
 
 # What the published course asks its students to write.
@@ -116,6 +117,19 @@ def test_what_is_public_has_a_docstring(path):
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *ROOT.glob("grading/*.py"), *ROOT.glob("docs/*.py")],
+                         ids=module_name)
+def test_text_files_are_read_and_written_in_utf_8(path):
+    """In the encoding of Windows a Greek letter would become another one, or an error."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and (getattr(node.func, "id", None) == "open" or
+                                           getattr(node.func, "attr", None) in TEXT_METHODS):
+            binary = any(isinstance(mode, ast.Constant) and "b" in mode.value
+                         for mode in node.args[1:2])
+            named = any(keyword.arg == "encoding" for keyword in node.keywords)
+            assert binary or named, f"line {node.lineno}: {ast.unparse(node)}"
 
 
 def test_only_the_files_of_the_layout_are_at_the_top():

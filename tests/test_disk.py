@@ -6,7 +6,6 @@ whole before is whole afterwards: the training data and the last good checkpoint
 import ast
 import hashlib
 import pathlib
-import resource
 import shutil
 import subprocess
 import sys
@@ -50,6 +49,7 @@ def assert_told(done, *words):
 
 def limited_files(size):
     """For a child process: no file may grow beyond so many bytes, as if the disk were full."""
+    resource = pytest.importorskip("resource", reason="Windows limits no files")
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 

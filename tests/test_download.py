@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -21,6 +22,26 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONTENT = bytes(range(256)) * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
 HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+
+# The key and the certificate of a server at 127.0.0.1 that nobody trusts, good until 2120. The key
+# is no secret: it is used in the test below alone.
+UNTRUSTED = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgsL/oj8z234mDy8WI
+UIIB0P+u0CkcH++a5PbfcM1rn16hRANCAAQVCwGSS1HvtomzcOag9xzVlIJaiWFa
+zBMP/v/I/Odt2n8pA0wuChS5Uw7pfLPTZFggPAbMixrjJ9mXfcHnDwsk
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBbDCCARKgAwIBAgIBATAKBggqhkjOPQQDAjAUMRIwEAYDVQQDDAkxMjcuMC4w
+LjEwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMBQxEjAQBgNVBAMM
+CTEyNy4wLjAuMTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABBULAZJLUe+2ibNw
+5qD3HNWUglqJYVrMEw/+/8j8523afykDTC4KFLlTDul8s9NkWCA8BsyLGuMn2Zd9
+wecPCySjUzBRMA8GA1UdEwEB/wQFMAMBAf8wDgYDVR0PAQH/BAQDAgKEMB0GA1Ud
+DgQWBBTI4+AB08qs0bA80jmeHZuRfphC+jAPBgNVHREECDAGhwR/AAABMAoGCCqG
+SM49BAMCA0gAMEUCIQCRzOxKtyahshKCP5WScG9JEinNV1cqyGvA8E7FUIszMAIg
+dA7VgsCFPSlUTMAFXvyukerYcds52QiaWDfSBpvypJg=
+-----END CERTIFICATE-----
+"""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -242,6 +263,26 @@ def test_a_wrong_answer_is_one_line_and_what_was_there_stays(
     assert server.url("f") in text and str(tmp_path / "f") in text and "\n" not in text
     assert len(server.asked) == 1, "asking again cannot help"
     assert (tmp_path / "f").read_bytes() == b"old"
+
+
+def test_a_certificate_that_is_not_trusted_is_told_with_what_to_do(server, tmp_path):
+    trusted = tmp_path / "server.pem"
+    trusted.write_text(UNTRUSTED)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(trusted)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.pages["f"] = whole()
+    url = server.url("f").replace("http:", "https:")
+    with pytest.raises(DownloadError, match="CERTIFICATE_VERIFY_FAILED.*'Install Certificates"
+                       ".command'.* SSL_CERT_FILE .* run again") as caught:
+        download(url, tmp_path / "f", md5=MD5)
+    assert "\n" not in str(caught.value) and "Check the network" not in str(caught.value)
+    assert server.asked == []
+
+    code = f"from data.download import download; download({url!r}, {str(tmp_path / 'f')!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True,
+                   env={**os.environ, "SSL_CERT_FILE": str(trusted)})
+    assert (tmp_path / "f").read_bytes() == CONTENT
 
 
 # ---------------------------------------------------------------- no network, no disk

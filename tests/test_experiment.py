@@ -244,6 +244,9 @@ def test_a_hint_names_python_as_it_is_typed(tmp_path, monkeypatch):
     assert experiment.python() == os.path.join(".venv", "bin", "python")
     monkeypatch.setattr(sys, "executable", "/opt/elsewhere/bin/python3")
     assert experiment.python() == "/opt/elsewhere/bin/python3"
+    # What Windows says of another drive.
+    monkeypatch.setattr(os.path, "relpath", lambda path: int("path is on another mount"))
+    assert experiment.python() == "/opt/elsewhere/bin/python3"
 
 
 def test_what_is_said_has_lines_of_at_most_100_characters(capsys):

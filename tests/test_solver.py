@@ -452,7 +452,7 @@ def test_ctrl_c_ends_a_step_in_shares(tmp_path):
     def note():
         if not asked:
             asked.append(True)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     solver = Solver(Notes(note), small_data(), batch_size=10, shares=2,
                     checkpoint=tmp_path / "run.npz")
@@ -557,7 +557,7 @@ def test_resuming_equals_never_stopping(tmp_path, more, rule, stop_after):
             if y is not None:
                 Interrupts.calls += 1
                 if Interrupts.calls == 1 + (stop_after - 1) * more.get("shares", 1):
-                    os.kill(os.getpid(), signal.SIGINT)
+                    signal.raise_signal(signal.SIGINT)
             return super().loss(X, y)
 
     options = {"update_rule": rule, "num_epochs": 3, "checkpoint": tmp_path / "run.npz",
