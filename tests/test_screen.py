@@ -393,6 +393,36 @@ def test_a_gradient_is_left_out_by_none_and_must_not_be_forgotten():
         check_gradient(layers.fc_forward, wrong_backward(lambda dx, dw, db: (dw, db)), X, W, B)
 
 
+def dropped(x, rng):
+    mask = rng.random(x.shape) < 0.5
+    return 2 * x * mask, mask
+
+
+@pytest.mark.parametrize("forward, backward, inputs, words", [
+    (layers.relu_forward, lambda dout, x: None, (X,), "backward returns None"),
+    (layers.fc_forward, lambda dout, cache: (None, None, None), (X, W, B), "backward returns None"),
+    (lambda x: None, lambda dout, x: dout, (X,), "forward returns None"),
+    (lambda x: (x.astype(np.float32) ** 2, x), lambda dout, x: 2 * dout * x, (X,), "float32"),
+    (lambda x: dropped(x, RNG), lambda dout, mask: 2 * dout * mask, (X,), "other numbers"),
+    (layers.relu_forward, layers.relu_backward, ([1.0, 2.0],), "floating-point"),
+    (layers.relu_forward, layers.relu_backward, (np.array([1, 2]),), "floating-point")])
+def test_what_has_no_gradient_to_compare_is_neither_right_nor_wrong(forward, backward, inputs,
+                                                                    words):
+    with pytest.raises(ValueError, match=words):
+        check_gradient(forward, backward, *inputs)
+
+
+def test_a_generator_among_the_inputs_draws_the_same_numbers_each_time():
+    check_gradient(dropped, lambda dout, mask: 2 * dout * mask, X,
+                   np.random.default_rng(0)).raise_if_failed()
+
+
+def test_gradients_may_come_in_a_list_and_an_input_may_be_one_number():
+    check_gradient(layers.fc_forward, lambda dout, cache: list(layers.fc_backward(dout, cache)),
+                   X, W, B).raise_if_failed()
+    assert "dx is 3" in repr(check_gradient(np.square, lambda dout, x: 3.0, np.array(1.0)))
+
+
 def test_any_slope_between_both_sides_is_right_at_a_kink():
     x = X.copy()
     x[0] = 0, 1e-7, -1e-7
