@@ -379,16 +379,6 @@ def stored_key():
     return str(path) if path.is_file() and not computes else None
 
 
-def answered_by(key):
-    """The names of the functions for which a key that is stored in a file has answers."""
-    names = []
-    for name in key.functions:
-        with contextlib.suppress(KeyError):
-            key.cases(name)
-            names.append(name)
-    return names
-
-
 def submissions_in(folder):
     """{student: path}, sorted: each subfolder, and each ZIP without a folder of the same name.
 
