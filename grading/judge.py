@@ -1229,7 +1229,10 @@ def grade_one(work, name, key, seconds, cases, notes=()):
     function = key.functions[name]
     trial = TRIALS[function.kind](function, work, key.functions)
     try:
-        about = work.begin(seconds)
+        try:
+            about = work.begin(seconds)
+        except Ended as ended:
+            about = {"ended": ended}
         early = verdict_on_file(about, name, work)
         if early:
             return early
@@ -1250,6 +1253,13 @@ def grade_one(work, name, key, seconds, cases, notes=()):
 def verdict_on_file(about, name, work):
     """The Verdict if the file cannot be imported, or does not hold the function; else None."""
     file = pathlib.Path(work.settings["path"]).name if isinstance(work, Process) else "this process"
+    if "ended" in about:
+        ended, text = about["ended"], str(about["ended"])
+        if ended.timed_out:
+            text = f"it is {text}: is there an endless loop, a training or an input() outside of " \
+                   "all functions?"
+        return Verdict(name, "fail", f"{file} cannot be imported: {text}",
+                       timed_out=ended.timed_out)
     if "error" in about:
         error = about["error"]
         if error["type"] == "SyntaxError" and not error.get("line"):

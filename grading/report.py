@@ -145,7 +145,9 @@ def legend(statuses=MARKS):
 
 def details(verdict):
     """What is said about a verdict, a line for each thing, the most useful first."""
-    yield from verdict.diagnosis.splitlines()
+    # An exception's message may hold what moves a terminal's cursor or changes its colours.
+    yield from ("".join(letter if letter.isprintable() else "?" for letter in line)
+                for line in verdict.diagnosis.splitlines())
     if verdict.case:
         yield f"case: {verdict.case}"
     if verdict.place and verdict.expected is not None:

@@ -86,6 +86,21 @@ def test_one_cause_takes_one_block(file):
     assert "\nfc, relu                    FAIL\n    broken.py cannot be imported" in done.stdout
 
 
+@pytest.mark.parametrize("top, said", [
+    ("while True: pass", "it is too slow for 1 seconds: is there an\n"),
+    ("import os\nos._exit(4)", "it ends Python itself (exit code 4)")])
+def test_a_file_that_never_gets_through_its_import_is_tried_once(file, top, said):
+    done = run(file(f"{top}\n{RIGHT}", "stuck.py"), "--seconds", "1")
+    assert done.stdout.count("cannot be imported") == 1, done.stdout
+    assert f"\nfc, relu                    FAIL\n    stuck.py cannot be imported: {said}" in done.stdout
+
+
+def test_what_an_exception_says_cannot_move_the_cursor(file):
+    source = RIGHT.replace("return np.maximum(x, 0), x", "raise ValueError('\\x1b[2J\\x07 end')")
+    done = run(file(source), "relu_forward")
+    assert "ValueError: ?[2J? end" in done.stdout and "\033" not in done.stdout
+
+
 @pytest.mark.parametrize("body, is_stub", [
     ("raise NotImplementedError", True), ("pass", True), ("return None, (x, w, b)", True),
     ("out = None  # TODO\n    cache = (x, w, b)\n    return out, cache", True),
