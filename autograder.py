@@ -313,12 +313,11 @@ def watch_files(options):
                 if not names:
                     raise ValueError(hint or "it has no function that is known")
                 files |= set(homes.values())
-                grounds, read = watch.grounds(homes, options.functions)
+                grounds = watch.grounds(homes, options.functions, files)
             except (OSError, SyntaxError, ValueError) as error:
                 print(f"waiting, this cannot be graded: {error}", flush=True)
                 code = 1
                 continue
-            files |= read
             same = {name: verdict for name, verdict in graded.verdicts.items()
                     if name in names and known.get(name) == grounds.get(name)}
             before, graded = graded, graded_now(options, names, homes, same)
