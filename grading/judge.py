@@ -1315,14 +1315,21 @@ def verdicts_on_file(path, names, key, cases, allow, time_left, notes):
     """Yields the verdicts on the functions of one file."""
     # A forward pass that is needed for its backward pass has to be asked for too.
     asked = dict.fromkeys(n for name in names for n in (key.functions[name].forward, name) if n)
-    work = Process(path, asked, allow)
+    work, stuck = Process(path, asked, allow), set()
     try:
         for name in names:
-            if time_left() > 0:
-                yield grade_one(work, name, key, time_left(), cases[name].result, notes)
-            else:
+            forward = key.functions[name].forward
+            if time_left() <= 0:
                 yield Verdict(name, "not judged", "the time for the whole run was over before "
                               "this function", timed_out=True)
+            elif forward in stuck and not work.unfit:   # it would hang there once more
+                yield Verdict(name, "not judged", f"{forward} comes first: it does not end",
+                              derivation=key.functions[name].section)
+            else:
+                verdict = grade_one(work, name, key, time_left(), cases[name].result, notes)
+                if verdict.status == "fail" and verdict.timed_out:
+                    stuck.add(name)
+                yield verdict
     finally:
         work.stop()
 

@@ -95,6 +95,13 @@ def test_a_file_that_never_gets_through_its_import_is_tried_once(file, top, said
     assert f"FAIL\n    stuck.py cannot be imported: {said}" in done.stdout
 
 
+def test_a_backward_pass_is_not_blamed_for_a_forward_pass_that_hangs(file):
+    endless = RIGHT.replace("return np.maximum(x, 0), x", "while True: pass")
+    lines = run(file(endless), "--seconds", "1").stdout.splitlines()
+    assert lines[0] == "2 of 4 right: 2 pass, 1 fail, 1 not judged (seed 0)"
+    assert lines[-2:] == ["mend forward first: relu_backward", "right: fc"]
+
+
 def test_what_an_exception_says_cannot_move_the_cursor(file):
     source = RIGHT.replace("return np.maximum(x, 0), x", "raise ValueError('\\x1b[2J\\x07 end')")
     done = run(file(source), "relu_forward")
