@@ -42,14 +42,14 @@ def check(*functions, seed=0, course=DEFAULT):
     """
     if course not in COURSES:
         raise ValueError(f"check: course expects one of {', '.join(COURSES)}, got {course!r}")
-    known = COURSES[course].functions
+    key = report.answer_key(seed, None, course)
+    known = key.answered()
     by_name = {getattr(function, "__name__", repr(function)): function for function in functions}
     if unknown := [name for name in by_name if name not in known]:
         other = course_of(by_name, course)
         hint = f"; this looks like {COURSES[other].title}: course={other!r}" if other else ""
         raise ValueError(f"check: expects functions named {', '.join(known)}; "
                          f"got {', '.join(unknown)}{hint}")
-    key = report.answer_key(seed, None, course)
     return Report(judge.grade_here(by_name, key), key.seed)
 
 
@@ -187,7 +187,7 @@ def parse(arguments):
         if options.handout and (options.key or options.paths or options.course != DEFAULT):
             raise ValueError("--handout expects names of functions of the project, which are those "
                              f"of {COURSES[DEFAULT].title}: no file, no key and no other course")
-        options.known = report.answered_by(key) if key else list(functions)
+        options.known = key.answered() if key else list(functions)
         if unknown := [name for name in options.names if name not in options.known]:
             raise ValueError(f"{options.key} has no answers for {', '.join(unknown)}")
         report.points_of(options.names, options.worth)
@@ -313,12 +313,11 @@ def watch_files(options):
                 if not names:
                     raise ValueError(hint or "it has no function that is known")
                 files |= set(homes.values())
-                grounds, read = watch.grounds(homes, options.functions)
+                grounds = watch.grounds(homes, options.functions, files)
             except (OSError, SyntaxError, ValueError) as error:
                 print(f"waiting, this cannot be graded: {error}", flush=True)
                 code = 1
                 continue
-            files |= read
             same = {name: verdict for name, verdict in graded.verdicts.items()
                     if name in names and known.get(name) == grounds.get(name)}
             before, graded = graded, graded_now(options, names, homes, same)
@@ -384,7 +383,10 @@ def main(arguments=None):
                 options.make_key, options.names or None)
         elif options.handout:
             from grading import handout     # a hand-out itself does not have it
-            print(handout.write(options.handout, options.names or options.known, options.seed))
+            try:
+                print(handout.write(options.handout, options.names or options.known, options.seed))
+            except (SyntaxError, ValueError) as error:
+                raise OSError(f"nothing is handed out: {error}") from error
         elif options.make_gradescope:
             return make_gradescope(options)
         elif options.submissions:
@@ -404,8 +406,7 @@ def main(arguments=None):
 def pytest_generate_tests(metafunc):
     """One test for each function of the contract."""
     if metafunc.function is test_contract:
-        metafunc.parametrize("name", report.answered_by(report.answer_key(0))
-                             if report.stored_key() else list(contract.FUNCTIONS))
+        metafunc.parametrize("name", report.answer_key(0).answered())
 
 
 def test_contract(name):

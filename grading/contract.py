@@ -388,6 +388,11 @@ class Key:
         wanted = set(function.results)
         return tuple(case for case in self._cases[function.subject] if wanted <= set(case.truth))
 
+    def answered(self):
+        """The names of the functions that have answers: all, but in a key from a file."""
+        return [name for name, function in self.functions.items()
+                if not self._store or function.subject in self._cases]
+
     def predictions(self, name, case):
         """Yields a Prediction for each known slip that would differ from the truth here."""
         if not self._store:

@@ -46,9 +46,11 @@ def check_gradient(forward, backward, *inputs):
 
     forward(*inputs) returns (out, cache), with several outputs (out, more, cache), or out alone:
     then the cache is the inputs. backward(dout, cache) returns the gradients of the floating-point
-    arrays among the inputs in their order, as one array or a tuple; None is not compared. Other
-    inputs, as labels or a dict, have no gradient. All is computed in float64, with a random dout
-    of a fixed seed. Raises ValueError if backward returns another number of gradients.
+    arrays among the inputs in their order, as one array, a tuple or a list; None is not compared.
+    Other inputs, as labels or a dict, have no gradient. All is computed in float64, with a random
+    dout of a fixed seed. Raises ValueError if backward returns another number of gradients or
+    nothing but None, and for a forward pass that has no slopes to compare with: it returns None,
+    draws random numbers, or computes in float32.
 
         def scale_forward(x, s):
             return x * s, (x, s)
@@ -61,23 +63,37 @@ def check_gradient(forward, backward, *inputs):
     """
     inputs = [np.array(value, dtype=float) if is_float(value) else value for value in inputs]
 
+    asked = [k for k, value in enumerate(inputs) if is_float(value)]
+    if not asked:
+        raise ValueError("check_gradient expects arrays of floating-point numbers among the "
+                         "inputs: no other input has a gradient")
+
     def outputs(values):
         result = forward(*copy.deepcopy(values))
         *outs, cache = result if isinstance(result, tuple) else \
             (result, values[0] if len(values) == 1 else tuple(values))
+        if any(out is None for out in outs):
+            raise ValueError("forward returns None: is a return missing?")
+        if any(np.asarray(out).dtype in (np.float16, np.float32) for out in outs):
+            raise ValueError("forward computes in float32 though its inputs are float64: that is "
+                             "too coarse for differences")
         return [np.array(out, dtype=float) for out in outs], cache
 
     def flat(values):
         return np.concatenate([out.ravel() for out in outputs(values)[0]])
 
     outs, cache = outputs(inputs)
+    if not np.array_equal(flat(inputs), flat(inputs), equal_nan=True):
+        raise ValueError("forward returns other numbers for the same inputs, as dropout does "
+                         "without a seed: give it a seed or a generator among the inputs")
     rng = np.random.default_rng(0)
     douts = [rng.standard_normal(out.shape) for out in outs]
     upstream = np.concatenate([dout.ravel() for dout in douts])
     gradients = backward(*douts, copy.deepcopy(cache))
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    gradients = gradients if isinstance(gradients, (tuple, list)) else (gradients,)
     names = names_of(forward, len(inputs))
-    asked = [k for k, value in enumerate(inputs) if is_float(value)]
+    if all(gradient is None for gradient in gradients):
+        raise ValueError("backward returns None: is a return missing?")
     if len(gradients) != len(asked):
         raise ValueError(f"backward expects to return {len(asked)} gradients, of "
                          f"{', '.join(names[k] for k in asked)}; got {len(gradients)}")
@@ -99,7 +115,7 @@ def names_of(function, count):
     """The names of the first arguments of a function, as far as it has names for them."""
     try:
         names = [name for name, parameter in inspect.signature(function).parameters.items()
-                 if parameter.kind != parameter.VAR_POSITIONAL]
+                 if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
     except (TypeError, ValueError):         # some that are written in C
         names = []
     return [*names, *(f"input{k}" for k in range(len(names), count))]
@@ -130,7 +146,7 @@ def compare(name, gradient, left, right):
     worst, notes = float(error.max(initial=0)), []
     if worst > TOLERANCE:
         place = np.unravel_index(np.argmax(error), error.shape)
-        notes.append(f"largest difference: {name}{list(map(int, place))} is "
+        notes.append(f"largest difference: {name}{list(map(int, place)) or ''} is "
                      f"{gradient[place]:.6g}, by central differences {middle[place]:.6g}")
     if at_kink.any():
         notes.append(f"{at_kink.sum()} of {at_kink.size} inputs are at a kink, as ReLU's at 0 or a "

@@ -1,8 +1,8 @@
 """Writes what students get: the project with the functions emptied that they are to write.
 
 The grader in a hand-out holds no solution. It has a stored key in the place of the modules that
-compute answers, and uses it by itself. Which files belong to the project is read from their
-imports, so that nothing else that lies in the folder is handed out.
+compute answers, and uses it by itself. Which files belong to the project is read from what is
+imported when the bodies are gone, so that nothing else that lies in the folder is handed out.
 """
 import ast
 import collections
@@ -17,9 +17,7 @@ SCRIPTS = ("autograder.py", "mnist_train.py", "cnn_train.py", "image_captioning.
 AS_THEY_ARE = "LICENSE", "pyproject.toml", "requirements.txt", ".gitignore"
 NOTEBOOK = "tour.ipynb"
 
-# Of numbers: a single axis may be in the thousands. Cases with several long axes are left out; they
-# would take most of the key.
-LARGEST_CASE = 2500
+LARGEST_CASE = 2500         # of numbers: the few larger cases would take most of the key
 
 # What repeats the answer to a function or model of the assignment, and is not graded itself. It is
 # emptied or left out with it; the models do without what is left out.
@@ -32,7 +30,8 @@ LEFT_OUT_WITH = {"fc_backward": "fc_weights_backward", "conv_backward": "conv_we
 def write(folder, names, seed=0):
     """Write a hand-out in which functions of the assignment are emptied; returns what to say of it.
 
-    folder: a pathlib.Path that does not exist yet, or is empty. Raises FileExistsError otherwise.
+    folder: a pathlib.Path that does not exist yet, or is empty. Raises FileExistsError otherwise,
+    and ValueError or SyntaxError, before anything is written, if a function cannot be emptied.
     """
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: --handout expects a new or an empty folder")
@@ -45,13 +44,8 @@ def write(folder, names, seed=0):
         for more in EMPTIED_WITH.get(function.name, ()):
             stubs[f"{function.file}.py"][more] = stub(more, AS_DESCRIBED, NOT_GRADED)
         left_out |= {LEFT_OUT_WITH.get(name)}
-    shared = []
-    for path in project_files():
-        relative = path.relative_to(report.HOME).as_posix()
-        text = path.read_text(encoding="utf-8")
-        if relative in stubs:
-            text, helpers = emptied(text, stubs[relative], left_out)
-            shared += [f"{relative}: {', '.join(helpers)}"] if helpers else []
+    texts, shared = project_files(stubs, left_out)
+    for relative, text in texts.items():
         report.write(folder / relative, without_dead_references(text))
     for name in AS_THEY_ARE:
         if (report.HOME / name).is_file():
@@ -63,7 +57,8 @@ def write(folder, names, seed=0):
     report.write(folder / "README.md", readme(functions))
     key = folder / "grading" / "key.npz"
     report.answer_key(seed).save(key, names, largest=LARGEST_CASE)
-    told = [f"{folder}: {len(functions)} functions to write in {', '.join(stubs)}; "
+    told = [f"{folder}: {len(functions)} function{'s' * (len(functions) > 1)} to write in "
+            f"{', '.join(stubs)}; "
             f"a key of {key.stat().st_size / 1e6:.1f} MB (seed {seed})"]
     if shared:
         told += ["Kept, because kept functions use them too; read whether they tell too much:",
@@ -73,20 +68,31 @@ def write(folder, names, seed=0):
 
 # ---------------------------------------------------------------- which files
 
-def project_files():
-    """The .py files that the project's scripts need, sorted: what they import, directly or not."""
-    waiting, found = [report.HOME / name for name in SCRIPTS], set()
+def project_files(stubs, left_out):
+    """({name: text} of the .py files that the project's scripts need, emptied; what is shared).
+
+    They are what the scripts import, directly or not. What only an emptied body has imported is not
+    needed any more. shared has a line for each file with helpers that stay.
+    """
+    waiting, texts, shared = [report.HOME / name for name in (*SCRIPTS, *stubs)], {}, []
     while waiting:
         path = waiting.pop()
-        if path.is_file() and path not in found and path.name != "handout.py":
-            found.add(path)
-            waiting += imported(path)
-    return sorted(found)
+        relative = path.relative_to(report.HOME).as_posix()
+        if path.is_file() and relative not in texts and path.name != "handout.py":
+            text = path.read_text(encoding="utf-8")
+            if relative in stubs:
+                text, helpers = emptied(text, stubs[relative], left_out)
+                shared += [f"{relative}: {', '.join(helpers)}"] if helpers else []
+            texts[relative] = text
+            waiting += imported(path, text)
+    if gone := [name for name in stubs if name not in texts]:
+        raise ValueError(f"there is no {gone[0]}: name the functions that are to be written")
+    return dict(sorted(texts.items())), sorted(shared)
 
 
-def imported(path):
-    """The files of the project that a file may import: those that exist count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def imported(path, text):
+    """The files of the project that a file with this text may import: those that exist count."""
+    tree = ast.parse(text, path.name)
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
@@ -128,15 +134,26 @@ def emptied(source, stubs, left_out):
     """(text, helpers): a file with stubs {name: lines} in the place of bodies.
 
     Functions in `left_out` go, and so do private helpers that nothing uses any more. helpers are
-    private names that the bodies have used, and that stay because others use them.
+    private names that the bodies have used, and that stay because others use them. Raises
+    ValueError for a name without a body that stands on lines of its own.
     """
     tree, lines = ast.parse(source), source.splitlines()
+    more = {name for names in EMPTIED_WITH.values() for name in names}
+    stubs = {name: text for name, text in stubs.items()
+             if name in definitions(tree) or name not in more}
     edits = []                          # (first line, last line, what stands there instead)
     went = collections.Counter()        # names in what is gone
     for name, text in stubs.items():
-        node = definitions(tree)[name]
-        kept = node.body[:1] if ast.get_docstring(node) else []
-        first = kept[0].end_lineno + 1 if kept else node.body[0].lineno
+        node = definitions(tree).get(name)
+        body = node.body if isinstance(node, ast.FunctionDef) else []
+        kept = body[:1] if body and ast.get_docstring(node) else []
+        if not body or any(lines[part.lineno - 1][:part.col_offset].strip()
+                           for part in body[:len(kept) + 1]):
+            raise ValueError(f"{name} cannot be emptied: the project's own file needs a def of it, "
+                             "with a body on lines of its own")
+        first = kept[0].end_lineno + 1 if kept else body[0].lineno
+        while lines[first - 2].strip()[:1] in ("", "#"):
+            first -= 1
         indent = " " * (node.col_offset + 4)
         edits.append((first, node.end_lineno, [indent + line for line in text]))
         went += mentioned(node)

@@ -1229,7 +1229,10 @@ def grade_one(work, name, key, seconds, cases, notes=()):
     function = key.functions[name]
     trial = TRIALS[function.kind](function, work, key.functions)
     try:
-        about = work.begin(seconds)
+        try:
+            about = work.begin(seconds)
+        except Ended as ended:
+            about = {"ended": ended}
         early = verdict_on_file(about, name, work)
         if early:
             return early
@@ -1250,6 +1253,13 @@ def grade_one(work, name, key, seconds, cases, notes=()):
 def verdict_on_file(about, name, work):
     """The Verdict if the file cannot be imported, or does not hold the function; else None."""
     file = pathlib.Path(work.settings["path"]).name if isinstance(work, Process) else "this process"
+    if "ended" in about:
+        ended, text = about["ended"], str(about["ended"])
+        if ended.timed_out:
+            text = f"it is {text}: is there an endless loop, a training or an input() outside of " \
+                   "all functions?"
+        return Verdict(name, "fail", f"{file} cannot be imported: {text}",
+                       timed_out=ended.timed_out)
     if "error" in about:
         error = about["error"]
         if error["type"] == "SyntaxError" and not error.get("line"):
@@ -1305,14 +1315,21 @@ def verdicts_on_file(path, names, key, cases, allow, time_left, notes):
     """Yields the verdicts on the functions of one file."""
     # A forward pass that is needed for its backward pass has to be asked for too.
     asked = dict.fromkeys(n for name in names for n in (key.functions[name].forward, name) if n)
-    work = Process(path, asked, allow)
+    work, stuck = Process(path, asked, allow), set()
     try:
         for name in names:
-            if time_left() > 0:
-                yield grade_one(work, name, key, time_left(), cases[name].result, notes)
-            else:
+            forward = key.functions[name].forward
+            if time_left() <= 0:
                 yield Verdict(name, "not judged", "the time for the whole run was over before "
                               "this function", timed_out=True)
+            elif forward in stuck and not work.unfit:   # it would hang there once more
+                yield Verdict(name, "not judged", f"{forward} comes first: it does not end",
+                              derivation=key.functions[name].section)
+            else:
+                verdict = grade_one(work, name, key, time_left(), cases[name].result, notes)
+                if verdict.status == "fail" and verdict.timed_out:
+                    stuck.add(name)
+                yield verdict
     finally:
         work.stop()
 

@@ -145,7 +145,9 @@ def legend(statuses=MARKS):
 
 def details(verdict):
     """What is said about a verdict, a line for each thing, the most useful first."""
-    yield from verdict.diagnosis.splitlines()
+    # An exception's message may hold what moves a terminal's cursor or changes its colours.
+    yield from ("".join(letter if letter.isprintable() else "?" for letter in line)
+                for line in verdict.diagnosis.splitlines())
     if verdict.case:
         yield f"case: {verdict.case}"
     if verdict.place and verdict.expected is not None:
@@ -377,16 +379,6 @@ def stored_key():
     path = HOME / "grading" / "key.npz"
     computes = (HOME / "grading" / "answers.py").is_file()
     return str(path) if path.is_file() and not computes else None
-
-
-def answered_by(key):
-    """The names of the functions for which a key that is stored in a file has answers."""
-    names = []
-    for name in key.functions:
-        with contextlib.suppress(KeyError):
-            key.cases(name)
-            names.append(name)
-    return names
 
 
 def submissions_in(folder):

@@ -26,17 +26,18 @@ def stamp(path):
         return None
 
 
-def grounds(homes, functions):
-    """({name: text on which the verdict on it rests}, the files that were read).
+def grounds(homes, functions, files):
+    """{name: text on which the verdict on it rests}.
 
     That is the function, the graded functions that it names, and so on; everything else in its
     file; and the files beside it that are imported. Comments and layout do not count. homes is
-    {name: path}. Raises OSError, or SyntaxError or ValueError for what is no Python.
+    {name: path}. The set `files` gets what was looked for: a file may be mended, or be there, only
+    later. Raises OSError, or SyntaxError or ValueError for what is no Python.
     """
-    texts, read = {}, {}
+    texts, trees = {}, {}
     for path in dict.fromkeys(homes.values()):
-        definitions, shared = {}, [imported(path, read)]
-        for node in parsed(path, read).body:
+        definitions, shared = {}, [imported(path, trees, files)]
+        for node in trees[path].body:
             if getattr(node, "name", None) in functions:
                 definitions.setdefault(node.name, []).append(node)
             else:
@@ -45,7 +46,7 @@ def grounds(homes, functions):
             needed = needed_by(name, definitions, functions)
             texts[name] = "\n".join([*shared, *(
                 ast.unparse(node) for each in sorted(needed) for node in definitions[each])])
-    return texts, set(read)
+    return texts
 
 
 def needed_by(name, definitions, functions):
@@ -59,24 +60,19 @@ def needed_by(name, definitions, functions):
     return needed
 
 
-def parsed(path, read):
-    """The tree of a file, parsed once; read is {path: tree}."""
-    if path not in read:
-        read[path] = ast.parse(path.read_bytes(), path.name)
-    return read[path]
-
-
-def imported(path, read):
-    """The text of the files beside a file that it imports, and that those import."""
-    waiting, found = [path], {path: ""}
+def imported(path, trees, files):
+    """The text of the files beside a file that it imports, and that those import. trees gets what
+    is parsed, by path."""
+    waiting = [path]
+    files.add(path)
     for file in waiting:
-        for node in ast.walk(parsed(file, read)):
+        if file not in trees:
+            trees[file] = ast.parse(file.read_bytes(), file.name)
+        for node in ast.walk(trees[file]):
             modules = [alias.name for alias in getattr(node, "names", ())
                        if isinstance(node, (ast.Import, ast.ImportFrom))]
             modules.append(getattr(node, "module", None) or "")
-            for module in modules:
-                other = path.with_name(f"{module.split('.')[0]}.py")
-                if other not in found and other.is_file():
-                    found[other] = ast.unparse(parsed(other, read))
-                    waiting.append(other)
-    return "\n".join(found.values())
+            others = [path.with_name(f"{module.split('.')[0]}.py") for module in modules if module]
+            files.update(others)
+            waiting += [other for other in others if other.is_file() and other not in waiting]
+    return "\n".join(ast.unparse(trees[file]) for file in waiting[1:])

@@ -542,7 +542,7 @@ class Process:
         self.settings = {"path": str(pathlib.Path(path).absolute()), "names": list(names),
                          "allow": list(allow),
                          "grader": [str(home), str(home.parent / "autograder.py")]}
-        self.process = None
+        self.process, self.unfit = None, None
 
     def start(self):
         """Start the process that is forked for every function."""
@@ -564,7 +564,12 @@ class Process:
             threading.Thread(target=pump, args=arguments, daemon=True).start()
 
     def begin(self, seconds):
-        """Load the file anew, for one function; returns what it says of itself."""
+        """Load the file anew, for one function; returns what it says of itself.
+
+        A file that did not get through its import is not tried again: Ended says the same.
+        """
+        if self.unfit:
+            raise self.unfit
         self.seconds = seconds
         if self.process is None:
             self.start()
@@ -573,10 +578,14 @@ class Process:
         # Time by the clock is limited too, for code that waits; the machine may be busy.
         self.patience = 2 * seconds + 5
         self.send(seconds)
-        about = self.receive()
-        if not is_introduction(about):
-            self.stop()
-            raise Ended(GARBLED)
+        try:
+            about = self.receive()
+            if not is_introduction(about):
+                self.stop()
+                raise Ended(GARBLED)
+        except Ended as ended:
+            self.unfit = ended
+            raise
         return about
 
     def send(self, scripts):
@@ -595,7 +604,7 @@ class Process:
             raise Ended(GARBLED)
         if code in (TOO_SLOW, KILLED):
             memory = ", or it takes too much memory" if code == KILLED else ""
-            raise Ended(f"too slow for {self.seconds:g} seconds{memory}", timed_out=True)
+            raise Ended(f"too slow for {self.seconds:.3g} seconds{memory}", timed_out=True)
         raise Ended(f"it ends Python itself (exit code {exit_code if code is None else code})")
 
     def next_frame(self):

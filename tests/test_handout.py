@@ -168,6 +168,22 @@ def test_bodies_and_what_only_they_use_are_gone():
     assert names["other"](1) == 1 and names["Model"]().use() == 2
 
 
+@pytest.mark.parametrize("source", [
+    "from mine import asked\n", "asked = print\n", "def asked(x): return 2 * x\n",
+    'def asked(x):\n    """Doc."""; return 2 * x\n',
+    "if True:\n    def asked(x):\n        return 2 * x\n"])
+def test_what_cannot_be_emptied_is_refused(source):
+    with pytest.raises(ValueError, match="asked cannot be emptied"):
+        handout.emptied(source, {"asked": handout.stub("asked", "it")}, set())
+
+
+def test_comments_above_a_body_without_docstring_go_too_and_models_may_lack_the_deeper_ones():
+    stubs = {name: handout.stub(name, "it") for name in ("asked", "FullyConnectedNet.loss")}
+    text, _ = handout.emptied("def asked(x,\n          y=1):  # both\n    # 2·x\n\n    # + y\n"
+                              "    return 2 * x + y\n", stubs, set())
+    assert text.splitlines()[:3] == ["def asked(x,", "          y=1):  # both", "    " + "#" * 71]
+
+
 def notebook_of(*cells):
     return {"cells": list(cells), "metadata": {"kernelspec": {"name": "python3"}}, "nbformat": 4,
             "nbformat_minor": 5}
@@ -232,6 +248,11 @@ def handed_out(tmp_path_factory):
                  "grading/my_mistakes.py"):
         (course / path).parent.mkdir(parents=True, exist_ok=True)
         (course / path).write_text("def fc_forward(x, w, b): ...\n")
+    layers = course / "layers.py"           # a body that uses a file of the teacher's own
+    text = layers.read_text(encoding="utf-8")
+    assert "    x, = arrays(\"relu_forward\"" in text
+    layers.write_text(text.replace("    x, = arrays(\"relu_forward\"", "    import my_layers\n"
+                                   "    x, = arrays(\"relu_forward\""), encoding="utf-8")
     printed = run(course, "autograder.py", "--handout", "../students")
     return course.parent / "students", printed
 
@@ -393,3 +414,6 @@ def test_a_part_can_be_handed_out(tmp_path):
     assert (student / "README.md").read_text().count("`rnn_step_forward`") == 1
     run(student, "-c", "import numpy as np, layers\nlayers.conv_forward(np.ones((1, 1, 3, 3)), "
                        "np.ones((1, 1, 2, 2)))")
+    told = run(student, "-c", "from layers import fc_forward\nfrom autograder import check\n"
+                              "check(fc_forward)", code=1)
+    assert "ValueError: check: expects functions named relu_forward, " in told.splitlines()[-1]

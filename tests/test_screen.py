@@ -86,6 +86,28 @@ def test_one_cause_takes_one_block(file):
     assert "\nfc, relu                    FAIL\n    broken.py cannot be imported" in done.stdout
 
 
+@pytest.mark.parametrize("top, said", [
+    ("while True: pass", "it is too slow for 1 seconds: is there an\n"),
+    ("import os\nos._exit(4)", "it ends Python itself (exit code 4)")])
+def test_a_file_that_never_gets_through_its_import_is_tried_once(file, top, said):
+    done = run(file(f"{top}\n{RIGHT}", "stuck.py"), "--seconds", "1")
+    assert done.stdout.count("cannot be imported") == 1, done.stdout
+    assert f"FAIL\n    stuck.py cannot be imported: {said}" in done.stdout
+
+
+def test_a_backward_pass_is_not_blamed_for_a_forward_pass_that_hangs(file):
+    endless = RIGHT.replace("return np.maximum(x, 0), x", "while True: pass")
+    lines = run(file(endless), "--seconds", "1").stdout.splitlines()
+    assert lines[0] == "2 of 4 right: 2 pass, 1 fail, 1 not judged (seed 0)"
+    assert lines[-2:] == ["mend forward first: relu_backward", "right: fc"]
+
+
+def test_what_an_exception_says_cannot_move_the_cursor(file):
+    source = RIGHT.replace("return np.maximum(x, 0), x", "raise ValueError('\\x1b[2J\\x07 end')")
+    done = run(file(source), "relu_forward")
+    assert "ValueError: ?[2J? end" in done.stdout and "\033" not in done.stdout
+
+
 @pytest.mark.parametrize("body, is_stub", [
     ("raise NotImplementedError", True), ("pass", True), ("return None, (x, w, b)", True),
     ("out = None  # TODO\n    cache = (x, w, b)\n    return out, cache", True),
@@ -247,16 +269,26 @@ def test_a_verdict_rests_on_what_the_function_uses(file, tmp_path, old, new, cha
     mine = file(LINKED, "mine.py")
     names = "fc_forward", "fc_backward", "temporal_fc_forward", "relu_forward"
     homes = dict.fromkeys(names, mine)
-    before, read = watch.grounds(homes, contract.FUNCTIONS)
-    assert read == {mine, helper}
+    before = watch.grounds(homes, contract.FUNCTIONS, files := set())
+    assert {mine, helper} <= files
     if old:
         assert LINKED.count(old) == 1
         mine.write_text(LINKED.replace(old, new))
     else:
         helper.write_text(new)
-    after, _ = watch.grounds(homes, contract.FUNCTIONS)
+    after = watch.grounds(homes, contract.FUNCTIONS, files)
     assert {name for name in homes if before[name] != after[name]} == set(
         homes if changed == "all" else changed)
+
+
+def test_a_helper_is_waited_for_that_is_broken_or_not_there_yet(file, tmp_path):
+    homes, helper = {"fc_forward": file(LINKED, "mine.py")}, tmp_path / "helpers.py"
+    watch.grounds(homes, contract.FUNCTIONS, files := set())
+    assert helper in files
+    helper.write_text("def flat(x:\n")
+    with pytest.raises(SyntaxError):
+        watch.grounds(homes, contract.FUNCTIONS, files := set())
+    assert helper in files
 
 
 # ---------------------------------------------------------------- --html
@@ -391,6 +423,36 @@ def test_a_gradient_is_left_out_by_none_and_must_not_be_forgotten():
     assert [each.name for each in some.gradients] == ["dw", "db"]
     with pytest.raises(ValueError, match="3 gradients, of x, w, b; got 2"):
         check_gradient(layers.fc_forward, wrong_backward(lambda dx, dw, db: (dw, db)), X, W, B)
+
+
+def dropped(x, rng):
+    mask = rng.random(x.shape) < 0.5
+    return 2 * x * mask, mask
+
+
+@pytest.mark.parametrize("forward, backward, inputs, words", [
+    (layers.relu_forward, lambda dout, x: None, (X,), "backward returns None"),
+    (layers.fc_forward, lambda dout, cache: (None, None, None), (X, W, B), "backward returns None"),
+    (lambda x: None, lambda dout, x: dout, (X,), "forward returns None"),
+    (lambda x: (x.astype(np.float32) ** 2, x), lambda dout, x: 2 * dout * x, (X,), "float32"),
+    (lambda x: dropped(x, RNG), lambda dout, mask: 2 * dout * mask, (X,), "other numbers"),
+    (layers.relu_forward, layers.relu_backward, ([1.0, 2.0],), "floating-point"),
+    (layers.relu_forward, layers.relu_backward, (np.array([1, 2]),), "floating-point")])
+def test_what_has_no_gradient_to_compare_is_neither_right_nor_wrong(forward, backward, inputs,
+                                                                    words):
+    with pytest.raises(ValueError, match=words):
+        check_gradient(forward, backward, *inputs)
+
+
+def test_a_generator_among_the_inputs_draws_the_same_numbers_each_time():
+    check_gradient(dropped, lambda dout, mask: 2 * dout * mask, X,
+                   np.random.default_rng(0)).raise_if_failed()
+
+
+def test_gradients_may_come_in_a_list_and_an_input_may_be_one_number():
+    check_gradient(layers.fc_forward, lambda dout, cache: list(layers.fc_backward(dout, cache)),
+                   X, W, B).raise_if_failed()
+    assert "dx is 3" in repr(check_gradient(np.square, lambda dout, x: 3.0, np.array(1.0)))
 
 
 def test_any_slope_between_both_sides_is_right_at_a_kink():
