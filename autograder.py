@@ -63,7 +63,10 @@ def selected(words, functions):
             {name for name, function in functions.items()
              if word == function.file or name.startswith(word + "_")}
         if not matching:
-            raise ValueError(f"there is nothing to grade named {word}: --list shows what there is")
+            other = [f"--course {key} has it" for key, course in COURSES.items()
+                     if any(f"{name}_".startswith(f"{word}_") for name in course.functions)]
+            raise ValueError(f"there is nothing to grade named {word}: "
+                             f"{(other or ['--list shows what there is'])[0]}")
         chosen |= matching
     return [name for name in functions if name in chosen]
 
@@ -194,7 +197,7 @@ def parse(arguments):
         if options.submissions:
             options.students = report.submissions_in(options.submissions)
     except (ValueError, OSError) as error:
-        parser.error(str(error))
+        parser.exit(2, f"autograder.py: error: {error}\n")
     options.limits = {"seconds": options.seconds, "budget": options.budget,
                       "strict": options.strict, "allow": tuple(options.allow)}
     return options
@@ -223,8 +226,9 @@ def grade_files(options):
     names, homes, hint = homes_of_command(options)
     graded = graded_now(options, names, homes)
     if not homes:
-        print("autograder.py: error: there is nothing to grade in what was given:",
-              hint or "--list shows which functions can be graded", file=sys.stderr)
+        wanted = f"no {' and no '.join(options.names)}" if options.names else "nothing to grade"
+        print(f"autograder.py: error: there is {wanted} in what was given:", hint or
+              "--list shows which functions can be graded", file=sys.stderr)
         return 2
     tell(options, graded, hint)
     return int(graded.failed)

@@ -424,15 +424,18 @@ def train(solver, label="", every_epoch=True):
 
 def load_real_or_drawn(args, name, things, real, drawn):
     """(real(), 'real'), or (drawn(), 'synthetic') if --data says so or there is no download."""
+    reason = ""
     if args.data != "synthetic":
         try:
             return real(), "real"
         except DownloadError as error:
             if args.data == "real":
                 raise
-            say(f"{name} is not available: {error}")
+            reason = f"{name} is not available: {error}"
     print(f"*** SYNTHETIC DATA: {things} drawn by data/synthetic_{things}.py, not {name}. ***\n"
           f"*** All figures and pictures of this run are about drawn {things}. ***", flush=True)
+    if reason:
+        say(reason)
     return drawn(), "synthetic"
 
 

@@ -50,7 +50,7 @@ CAPTIONING = "python image_captioning.py --data-dir coco_captioning_flickr8k"
 RUNS = {
     "mnist_train": Run("python mnist_train.py", MNIST, ("hidden_sizes", "mistakes")),
     "cnn_train": Run("python cnn_train.py", MNIST,
-                     (*CURVES, "filters", "feature_maps", "mistakes")),
+                     (*CURVES, "filters", "feature_maps", "confusion_matrix", "mistakes")),
     "mnist_plain": Run("python mnist_train.py --update-rule sgd_momentum --learning-rate 0.2 "
                        "--lr-decay 0.8 --batch-size 100 --epochs 15 --reg 5e-5", MNIST),
     "cnn_plain": Run("python cnn_train.py --update-rule sgd_momentum --learning-rate 0.05 "
@@ -120,6 +120,8 @@ READING = {                     # how to read a picture, for some by the script 
     "feature_maps": "To the left of each map stands its filter, and the map is bright where the "
                     "digit looks like that filter; all maps are on one scale, so a dark one found "
                     "nothing.",
+    "confusion_matrix": "Each row is a true digit and each column what the network reads: off the "
+                        "diagonal, colour and number say how often one was taken for the other.",
     "mistakes": "These test digits were misread with the highest probabilities: `read` is the "
                 "network's answer and `true` is the label, each with the probability that the "
                 "network gives it.",

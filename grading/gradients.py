@@ -146,8 +146,10 @@ def compare(name, gradient, left, right):
     worst, notes = float(error.max(initial=0)), []
     if worst > TOLERANCE:
         place = np.unravel_index(np.argmax(error), error.shape)
+        # -0 + 0 is 0, which is easier to read.
         notes.append(f"largest difference: {name}{list(map(int, place)) or ''} is "
-                     f"{gradient[place]:.6g}, by central differences {middle[place]:.6g}")
+                     f"{gradient[place] + 0:.6g}, by central differences "
+                     f"{middle[place] + 0:.6g}")
     if at_kink.any():
         notes.append(f"{at_kink.sum()} of {at_kink.size} inputs are at a kink, as ReLU's at 0 or a "
                      "tie in max pooling: each slope between those of its two sides is right there")

@@ -244,6 +244,9 @@ def write(path, text):
     """Write a file whole or not at all: whoever reads it meanwhile gets the one before."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():        # /dev/stdout: written to, never replaced
+        path.write_text(text, encoding="utf-8")
+        return
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     # A folder may have a name that is no text, as one unpacked from a ZIP of Windows.
     part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")

@@ -1,12 +1,12 @@
 """Who may import whom, and what no file may do: read from the source, nothing is run."""
 import ast
-import pathlib
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "data").glob("*.py")])
+from project import ROOT, TOP
+
+SOURCES = sorted([*TOP, *(ROOT / "data").glob("*.py")])
 EVERYWHERE = {*sys.stdlib_module_names, "numpy"}
 TEXT_METHODS = {"read_text", "write_text"}
 SCRIPTS = {"mnist_train", "cnn_train", "image_captioning", "transfer_learning"}
@@ -135,4 +135,4 @@ def test_text_files_are_read_and_written_in_utf_8(path):
 def test_only_the_files_of_the_layout_are_at_the_top():
     layout = {*SCRIPTS, "checks", "layers", "solver", "optim", "fc_net", "cnn", "rnn", "rnn_layers",
               "norm_layers", "autograder", "checkpoint", "experiment"}
-    assert {path.stem for path in ROOT.glob("*.py")} <= layout
+    assert {path.stem for path in TOP} <= layout

@@ -255,6 +255,23 @@ def test_wrong_commands_and_nothing_to_grade(file, tmp_path):
         assert "error: " in done.stderr and "Traceback" not in done.stderr, arguments
 
 
+def test_what_another_course_has_is_told_in_one_line():
+    done = run("batchnorm")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == ("autograder.py: error: there is nothing to grade named batchnorm: "
+                           "--course cs231n has it\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_pipe_is_written_to_and_not_replaced(file, tmp_path):
+    """Nor is /dev/stdout, which is no plain file either."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)) as reader:
+        run("relu", file(RIGHT), "--json", pipe)
+        assert pipe.is_fifo() and json.load(reader)["results"]["relu_forward"]["status"] == "pass"
+
+
 def test_the_help_says_what_the_verdicts_mean():
     said = run("--help").stdout
     assert all(f"\n{status}" in said for status in report.MEANINGS)

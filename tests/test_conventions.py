@@ -1,7 +1,6 @@
 """What people expect of a Python project: to be installed, and to run on any system and console."""
 import importlib.metadata
 import os
-import pathlib
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 
 from autograder import check
 from fc_net import TwoLayerNet
+from project import ROOT, TOP
 from solver import Solver
 from test_scripts import SMALL, both_scripts, run, tiny_mnist
 
@@ -20,10 +20,9 @@ try:
 except ModuleNotFoundError:                     # Python 3.10, where pytest brings it
     import tomli as tomllib
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PROGRAMS = sorted(path.relative_to(ROOT).as_posix()
-                  for folder in ("", "docs", "tests") for path in (ROOT / folder).glob("*.py")
+                  for path in (*TOP, *ROOT.glob("docs/*.py"), *ROOT.glob("tests/*.py"))
                   if "__main__" in path.read_text(encoding="utf-8") and "test_" not in path.name)
 
 

@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from checkpoint import read_checkpoint
+from project import TOP
 from test_scripts import ROOT, message, run, started, tiny_mnist
 
 TASKS = {
@@ -24,7 +25,7 @@ FIRST = {"mnist_train": "hidden_3.npz", "cnn_train": "cnn.npz"}
 OTHER_MODEL = {"mnist_train": ["--reg", "0.5", "--learning-rate", "0.01"],
                "cnn_train": ["--num-filters", "5"]}
 # The autograder runs the file that it is asked to grade: that is its purpose.
-SOURCES = [path for path in sorted([*ROOT.glob("*.py"), *(ROOT / "data").glob("*.py")])
+SOURCES = [path for path in sorted([*TOP, *(ROOT / "data").glob("*.py")])
            if path.stem != "autograder"]
 every_script = pytest.mark.parametrize("script", TASKS)
 

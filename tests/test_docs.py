@@ -50,6 +50,7 @@ def test_the_drawn_figures_can_be_drawn(tmp_path, monkeypatch):
 
 @every_document
 def test_quoted_code_stands_in_the_line_it_is_linked_to(path):
+    moved = []
     for text, target in links(path):
         name, _, line = target.partition("#L")
         if not line:
@@ -58,7 +59,9 @@ def test_quoted_code_stands_in_the_line_it_is_linked_to(path):
         lines = (path.parent / name).resolve().read_text().splitlines()
         places = [number for number, content in enumerate(lines, start=1)
                   if content.strip().startswith(code)]
-        assert int(line) in places, f"{name}: `{code}` is in line {places}, not {line}"
+        if int(line) not in places:
+            moved.append(f"{name}: `{code}` is in line {places}, not {line}")
+    assert not moved, "\n".join(moved)
 
 
 def test_every_test_that_the_derivations_name_exists_and_none_is_unnamed():

@@ -16,8 +16,8 @@ from grading.contract import FUNCTIONS, Key
 from grading.mistakes import MISTAKES
 from grading.report import SOLUTIONS
 from mistaken_layers import subject_of, subject_with
+from project import ROOT, TOP
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 # What students are to write, by file; and what else repeats it, and is not graded.
 ASKED = {file: [f.name + ".loss" * (f.kind == "model") for f in FUNCTIONS.values()
                 if f.file == file] for file in dict.fromkeys(f.file for f in FUNCTIONS.values())}
@@ -268,8 +268,7 @@ def test_the_handout_holds_the_project_and_nothing_else(handed_out):
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {f"{file}.py" for file in ASKED} < files
     assert {"LICENSE", "README.md", "solver.py", "data/coco.py", "grading/key.npz"} < files
-    assert {path.name for path in ROOT.glob("*.py")} == \
-        {path.name for path in folder.glob("*.py")}
+    assert {path.name for path in TOP} == {path.name for path in folder.glob("*.py")}
     assert not {f"grading/{name}.py" for name in (*SOLUTIONS, "handout", "my_mistakes")} & files
     folders = {name.rpartition("/")[0] for name in files}
     assert folders == {"", "data", "grading"} and "my_layers.py" not in files

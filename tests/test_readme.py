@@ -2,7 +2,6 @@
 import contextlib
 import importlib
 import io
-import pathlib
 import re
 import shlex
 import shutil
@@ -15,8 +14,8 @@ import layers
 import norm_layers
 import rnn_layers
 from grading.courses import COURSES
+from project import ROOT, TOP
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, flags=re.DOTALL)
 GRADING_COMMANDS = (
@@ -105,7 +104,7 @@ def test_every_file_of_the_map_exists_and_no_file_is_missing_from_it():
     rows = re.findall(r"^\| (`[^|]*) \|", README.split("## The map")[1], flags=re.MULTILINE)
     named = {name.rstrip("/") for row in rows for name in re.findall(r"`([^`]+)`", row)}
     assert all((ROOT / name).exists() for name in named)
-    assert {path.name for path in ROOT.glob("*.py")} <= named
+    assert {path.name for path in TOP} <= named
 
 
 @pytest.mark.parametrize("path, module", re.findall(r"`([\w.]+)` in `(\w+)\.py`", README))
