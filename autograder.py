@@ -197,7 +197,8 @@ def parse(arguments):
         if options.submissions:
             options.students = report.submissions_in(options.submissions)
     except (ValueError, OSError) as error:
-        parser.exit(2, f"autograder.py: error: {error}\n")
+        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        parser.exit(2, f"autograder.py: error: {said}\n")
     options.limits = {"seconds": options.seconds, "budget": options.budget,
                       "strict": options.strict, "allow": tuple(options.allow)}
     return options

@@ -53,7 +53,7 @@ def with_more_axes(case, shape):
         case, label=f"x with {len(shape)} axes", inputs={**case.inputs, "x": x},
         cache=(x, *case.cache[1:]), if_wrong="warn", if_refused="warn",
         truth={**case.truth, "dx": Exact(case.truth["dx"].array.reshape(shape))},
-        advice="right for x of two axes, as the assignment asks, but not for more: flatten each "
+        advice="right for x of two axes, but not for more: flatten each "
                "sample, x.reshape(len(x), -1), and give dx the shape of x")
 
 
@@ -268,7 +268,7 @@ def any_subgradient(x, pool_param, dout):
 
 SCORES_TOO_LARGE = ("exp overflows for large scores (above 710; above 88 in float32), and "
                     "underflows for very negative ones: subtract each row's largest score first")
-PROBABILITY_TOO_SMALL = ("the loss is wrong where the right class has a probability below 1e-6: "
+PROBABILITY_TOO_SMALL = ("the loss is wrong where the right class has a very small probability: "
                          "log p = x - max - log Σ exp(x - max) is always right")
 EPSILON_IN_LOG = ("a small number in the log, an epsilon, makes the loss too small: log p = x - max - "
                   "log Σ exp(x - max) needs none")

@@ -111,7 +111,7 @@ class Cases(list):
         follow by this factor, because the truth is that of the unscaled inputs, multiplied.
         """
         layer, rng, dtype, truth = self.layer, self.rng, np.dtype(dtype), truth or {}
-        inputs = {name: rounded(value, dtype) for name, value in zip(layer.inputs, inputs)}
+        inputs = {name: rounded(value, dtype) for name, value in zip(layer.inputs, inputs, strict=True)}
         results = layer.results(**inputs)
         returned = results[:len(layer.functions[0].outputs)]
         douts = [rounded(dout_scale * rng.standard_normal(out.shape), dtype) for out in returned]

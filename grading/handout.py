@@ -285,7 +285,7 @@ command says what is not written yet: all of it, so far.
 
 Each has a docstring that says what goes in and what comes out. Write between the bars, in the place
 of the line that raises `NotImplementedError`. Helper functions of your own may stand anywhere in
-the file. Go through the table from top to bottom: what comes later uses what came before.
+the file. That wrong arguments raise ValueError, as some docstrings say, is not asked for. Go through the table from top to bottom: what comes later uses what came before.
 
 ## Grade yourself
 
@@ -307,6 +307,8 @@ and where there is no network they draw data of their own:
 .venv/bin/python cnn_train.py --quick
 .venv/bin/python image_captioning.py --quick
 ```
+
+They learn with `sgd_momentum` and `adam`; before these are written, `--update-rule sgd` takes `sgd`.
 """
 
 

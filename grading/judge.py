@@ -507,21 +507,24 @@ class Backward(Trial):
         self.fault = None           # what is wrong with the forward pass
         self.forwards = []          # (case, Reply) with its results
         self.judged = self          # the trial that counts
-        self.fits = self.cannot_be_tried = False
+        self.fits = self.cannot_be_tried = self.needs_published_cache = False
 
     def examine(self, cases, defined=()):
         """See Trial."""
         if self.forward.name in defined:
             super().examine(cases)
-            self.fault = self.fault_of_forward() if self.failures else None
-            if not self.fault:
+            if not self.failures:
                 return
+            self.fault = self.fault_of_forward()
         else:
             self.fault = "is missing"
         published = Published(self.function, self.work)
         with_cache = [case for case in cases if case.cache is not None]
         published.examine(with_cache)
-        if with_cache and not published.failures:
+        if not self.fault:
+            self.needs_published_cache = bool(with_cache) and not published.failures and all(
+                found.output or isinstance(found.actual, Raised) for found in self.failures)
+        elif with_cache and not published.failures:
             self.judged, self.fault = published, None
         elif self.fits_own_forward():
             self.fits = True
@@ -1187,6 +1190,9 @@ def without_consequences(trial):
 def verdict_on_backward(trial, key):
     """The Verdict on a backward pass, whose own forward pass may be at fault."""
     forward, verdict = trial.forward.name, verdict_of(trial.judged, key)
+    if trial.needs_published_cache:
+        verdict.diagnosis = ("right with the cache that the assignment describes, but not with "
+                             f"that of the {forward} of this file\n{verdict.diagnosis}")
     if not trial.fault or verdict.diagnosis == NOT_YET:
         return verdict
     fault = trial.fault if re.match("is missing|raises|stops|uses|cannot", trial.fault) else \

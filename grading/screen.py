@@ -7,6 +7,7 @@ from . import judge
 from .report import details, marked, wrapped
 
 HEIGHT = 20             # lines that any terminal shows without scrolling
+NO_RETURN = f"{judge.NOT_YET}, or without a return"
 WAITING = "mend forward first"
 MORE = " (-v shows all)"
 
@@ -30,6 +31,9 @@ def overview(report, score="", width=80, coloured=False, height=HEIGHT):
     else:
         last = [in_a_line(*kind, groups[kind], width)
                 for kind in sorted(rest, key=lambda kind: order.index(kind[0]))]
+        if any(verdict.is_stub and verdict.diagnosis != judge.NOT_YET
+               for verdict in report.verdicts.values()):
+            last[0] = in_a_line(NO_RETURN, "", groups[judge.NOT_YET, ""], width)
     lines = [*wrapped(score + report.summary(), width, ""), ""]
     # Warnings cost no points: they come after what is wrong.
     blocks = sorted(told, key=lambda key: key[0] == "warn")

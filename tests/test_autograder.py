@@ -255,6 +255,20 @@ def test_wrong_commands_and_nothing_to_grade(file, tmp_path):
         assert "error: " in done.stderr and "Traceback" not in done.stderr, arguments
 
 
+def test_a_way_back_that_needs_the_published_cache_is_told_so(file):
+    said = run(file("""
+def fc_forward(x, w, b):
+    return x.reshape(len(x), -1) @ w + b, (x, w)
+
+
+def fc_backward(dout, cache):
+    x, w, b = cache
+    return (dout @ w.T).reshape(x.shape), x.reshape(len(x), -1).T @ dout, dout.sum(axis=0)
+""")).stdout
+    assert "1 of 2 right" in said and "not enough values to unpack" in said
+    assert "right with the cache that the assignment describes, but not with that of the\n" in said
+
+
 def test_what_another_course_has_is_told_in_one_line():
     done = run("batchnorm")
     assert (done.returncode, done.stdout) == (2, "")

@@ -99,9 +99,9 @@ def test_the_docstring_leads_to_the_derivation_and_that_leads_back(module, funct
 
 
 # What is used and known to be understood by GitHub.
-MACROS = set("""bar begin beta bigl bigr Bigl Bigr cdot delta dots end frac gamma hat in le lfloor
-    log Longleftrightarrow Longrightarrow mathbf mathsf max min mu ne odot partial qquad quad rfloor
-    rho sigma sqrt sum tanh text times varepsilon""".split())
+MACROS = set("""bar begin beta bigl bigr Bigl Bigr cdot delta dots end exp frac gamma hat in le left
+    lfloor ln log Longleftrightarrow Longrightarrow mathbf mathsf max min mu ne odot partial qquad quad rfloor
+    right rho sigma sqrt sum tanh text times varepsilon""".split())
 
 
 @every_document
