@@ -375,6 +375,17 @@ def make_gradescope(options):
     return 0
 
 
+def write_handout(options):
+    """Write what students get; returns the exit code."""
+    from grading import handout             # a hand-out itself does not have it
+    try:
+        print(handout.write(options.handout, options.names or options.known, options.seed))
+    except (SyntaxError, ValueError) as error:
+        print(f"autograder.py: error: nothing is handed out: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def main(arguments=None):
     """Run the command line; returns the exit code."""
     if hasattr(sys.stdout, "reconfigure"):
@@ -387,11 +398,7 @@ def main(arguments=None):
             report.answer_key(options.seed, None, options.course).save(
                 options.make_key, options.names or None)
         elif options.handout:
-            from grading import handout     # a hand-out itself does not have it
-            try:
-                print(handout.write(options.handout, options.names or options.known, options.seed))
-            except (SyntaxError, ValueError) as error:
-                raise OSError(f"nothing is handed out: {error}") from error
+            return write_handout(options)
         elif options.make_gradescope:
             return make_gradescope(options)
         elif options.submissions:

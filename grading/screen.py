@@ -20,20 +20,20 @@ def overview(report, score="", width=80, coloured=False, height=HEIGHT):
     said once. score: the beginning of the first line.
     """
     told, rest = {}, {}             # {(status, sentences): names}, {(kind, reason): names}
+    # All of these are one line. Whoever raises NotImplementedError has forgotten no return.
+    stubs = {verdict.diagnosis for verdict in report.verdicts.values() if verdict.is_stub}
+    unwritten = judge.NOT_YET if stubs <= {judge.NOT_YET} else NO_RETURN
     for name, verdict in report.verdicts.items():
-        kind = kind_of(verdict, width)
+        kind = (unwritten, "") if verdict.is_stub else kind_of(verdict, width)
         group, key = (rest, kind) if kind else (told, (verdict.status, *details(verdict)))
         group.setdefault(key, []).append(name)
     groups = {key: in_pairs(names, report.verdicts) for key, names in {**told, **rest}.items()}
-    order = judge.NOT_YET, WAITING, "out of time", "missing", "right"
+    order = unwritten, WAITING, "out of time", "missing", "right"
     if list(rest) == [("right", "")] and not told:
         last = wrapped(f"right: {', '.join(groups['right', ''])}", width, "")
     else:
         last = [in_a_line(*kind, groups[kind], width)
                 for kind in sorted(rest, key=lambda kind: order.index(kind[0]))]
-        if any(verdict.is_stub and verdict.diagnosis != judge.NOT_YET
-               for verdict in report.verdicts.values()):
-            last[0] = in_a_line(NO_RETURN, "", groups[judge.NOT_YET, ""], width)
     lines = [*wrapped(score + report.summary(), width, ""), ""]
     # Warnings cost no points: they come after what is wrong.
     blocks = sorted(told, key=lambda key: key[0] == "warn")
@@ -55,8 +55,6 @@ def overview(report, score="", width=80, coloured=False, height=HEIGHT):
 
 def kind_of(verdict, width):
     """(what holds for a function of which only the name is shown, why), or None."""
-    if verdict.is_stub:
-        return judge.NOT_YET, ""
     if verdict.status == "not judged":
         return "out of time" if verdict.timed_out else WAITING, ""
     if verdict.status == "missing":
